@@ -1,0 +1,26 @@
+"""EchoSweep: find, train, sample and measure diffusion models for echocardiograms.
+
+The public API. Each name is imported when first used, so that `import echosweep` stays quick.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_API = {
+    "evaluate": "echosweep.evaluation.evaluate",
+    "phantom": "echosweep.data.phantom",
+    "prepare": "echosweep.data.prepare",
+    "FrameStore": "echosweep.data.store",
+    "load_model": "echosweep.training.model",
+    "sample": "echosweep.training.sample",
+    "train": "echosweep.training.run",
+}
+__all__ = sorted(_API)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _API:
+        raise AttributeError(f"module 'echosweep' has no attribute {name!r}")
+    return getattr(import_module(_API[name]), name)

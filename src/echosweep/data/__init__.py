@@ -1,0 +1,1 @@
+"""Sources of videos and the frame store that everything is prepared into."""
