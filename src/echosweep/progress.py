@@ -1,0 +1,89 @@
+"""Progress on stderr: a live bar on a terminal, a line now and then elsewhere (Slurm, CI).
+
+Long functions take `progress: Progress = silent` and call it; who calls them owns the bar.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+class Progress(Protocol):
+    """Called as `progress(done, total, units)`: steps done of total, and units so far."""
+
+    def __call__(self, done: int, total: int, units: float | None = None) -> None: ...
+
+
+def silent(done: int, total: int, units: float | None = None) -> None:
+    """Show nothing: the default of every `progress` argument."""
+
+
+@contextlib.contextmanager
+def bar(title: str, unit: str) -> Iterator[Progress]:
+    """Yield a `Progress` that shows `title`, steps, the rate in `unit`/s and the time left."""
+    if sys.stderr.isatty():
+        with _live_bar(title, unit) as progress:
+            yield progress
+    else:
+        yield _lines(title, unit)
+
+
+@contextlib.contextmanager
+def _live_bar(title: str, unit: str) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True)) as live:
+        task = live.add_task(title, total=None, rate="")
+        rate = _Rate(unit)
+
+        def progress(done: int, total: int, units: float | None = None) -> None:
+            live.update(task, completed=done, total=total, rate=rate(done, units))
+
+        yield progress
+
+
+def _lines(title: str, unit: str) -> Progress:
+    rate, started, last = _Rate(unit), time.monotonic(), float("-inf")
+    first: int | None = None
+
+    def progress(done: int, total: int, units: float | None = None) -> None:
+        nonlocal last, first
+        first = done if first is None else first
+        now = time.monotonic()
+        if done < total and now - last < _SECONDS_BETWEEN_LINES:
+            return
+        last = now
+        left = (now - started) / (done - first) * (total - done) if done > first else float("nan")
+        eta = f", {left:.0f} s left" if 0 < left < float("inf") else ""
+        print(f"{title}: {done}/{total}, {rate(done, units)}{eta}", file=sys.stderr, flush=True)
+
+    return progress
+
+
+class _Rate:
+    """The rate since the first call, so that resumed work is not counted as speed."""
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._first: tuple[float, float] | None = None
+
+    def __call__(self, done: int, units: float | None) -> str:
+        amount, now = float(done if units is None else units), time.monotonic()
+        if self._first is None:
+            self._first = amount, now
+        start, then = self._first
+        per_second = (amount - start) / (now - then) if now > then else 0.0
+        return f"{per_second:,.{0 if per_second >= 100 else 1}f} {self._unit}/s"
