@@ -15,7 +15,8 @@ _SECONDS_BETWEEN_LINES = 15.0
 class Progress(Protocol):
     """Called as `progress(done, total, units)`: steps done of total, and units so far."""
 
-    def __call__(self, done: int, total: int, units: float | None = None) -> None: ...
+    def __call__(self, done: int, total: int, units: float | None = None) -> None:
+        """Note that `done` of `total` steps, and `units` of work, are behind us."""
 
 
 def silent(done: int, total: int, units: float | None = None) -> None:
