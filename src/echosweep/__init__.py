@@ -13,9 +13,9 @@ _API = {
     "phantom": "echosweep.data.phantom",
     "prepare": "echosweep.data.prepare",
     "FrameStore": "echosweep.data.store",
-    "load_model": "echosweep.training.model",
-    "sample": "echosweep.training.sample",
-    "train": "echosweep.training.run",
+    "load_model": "echosweep.build",
+    "sample": "echosweep.commands.sample",
+    "train": "echosweep.commands.train",
 }
 __all__ = sorted(_API)
 

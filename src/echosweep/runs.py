@@ -11,13 +11,15 @@ import hashlib
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 from echosweep.errors import UsageError
 
@@ -50,6 +52,12 @@ def fsync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make the bytes of the file `path` durable."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -102,6 +110,32 @@ def locked(directory: Path) -> Iterator[None]:
                 "wait until it ends, or choose another --out"
             ) from None
         yield
+
+
+class StopSignal:
+    """A context in which Ctrl-C and SIGTERM only set `asked`; a second one stops at once.
+
+    So a step in progress ends and is saved. Elsewhere than in the main thread it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
 
 
 def environment() -> dict[str, Any]:

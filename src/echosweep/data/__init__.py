@@ -1,1 +1,16 @@
-"""Sources of videos and the frame store that everything is prepared into."""
+"""Sources of videos and the frame store that everything is prepared into.
+
+A source is a module with the functions of `source.Source`; its line here makes `echosweep prepare`
+know it. `--kind auto` takes the one that finds its files in the folder.
+"""
+
+from echosweep.data import array, dicom, echonet, folder, images
+from echosweep.data.source import Source
+
+SOURCES: dict[str, Source] = {
+    "echonet": echonet,
+    "folder": folder,
+    "dicom": dicom,
+    "images": images,
+    "array": array,
+}

@@ -1,0 +1,81 @@
+"""From names in a config to objects: the only file that sees every registry."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from echosweep.config import SampleConfig, TrainConfig
+from echosweep.data.store import Preparation
+from echosweep.diffusion import FRAMEWORKS
+from echosweep.diffusion.denoiser import Denoiser
+from echosweep.diffusion.frameworks import Framework
+from echosweep.diffusion.samplers import SAMPLERS, Sampler, options
+from echosweep.errors import UsageError
+from echosweep.networks import NETWORKS
+from echosweep.training import checkpoint
+
+
+def build_framework(config: TrainConfig) -> Framework:
+    """Return the training framework, with the config's settings where it has them."""
+    framework = FRAMEWORKS[config.framework]
+    return framework.configure(**{name: getattr(config, name) for name in framework.settings})
+
+
+def build_denoiser(
+    config: TrainConfig, preparation: Preparation, classes: Sequence[str] = ()
+) -> Denoiser:
+    """Return an untrained denoiser for images of that preparation.
+
+    Raises UsageError where the network cannot take the image size, or a setting does not fit it.
+    """
+    framework, channels = build_framework(config), preparation.channels
+    settings = ("model_channels", "channel_mult", "num_blocks", "attention_factors")
+    chosen = {name: getattr(config, name) for name in settings}
+    network = NETWORKS[config.network](
+        resolution=preparation.size,
+        in_channels=channels,
+        out_channels=channels * framework.out_channel_factor,
+        label_dim=len(classes),
+        dropout=config.dropout,
+        **{name: value for name, value in chosen.items() if value is not None},
+    )
+    return Denoiser(network, framework, sigma_data=config.sigma_data)
+
+
+def build_sampler(config: SampleConfig, framework: Framework) -> Sampler:
+    """Return the sampler as `(denoiser, latents, noise=..., labels=...)`, its settings bound.
+
+    Raises UsageError for a setting that the sampler does not have.
+    """
+    given = config.model_dump(exclude={"sampler", "steps", "label"}, exclude_unset=True)
+    given = {name: value for name, value in given.items() if value is not None}
+    allowed = options(config.sampler)
+    if wrong := sorted(given.keys() - allowed):
+        raise UsageError(
+            f"sampler {config.sampler!r} has no {', '.join(wrong)}; it has {', '.join(allowed)}"
+        )
+    if config.sampler == "ode":
+        given = framework.ode._asdict() | given
+    return partial(SAMPLERS[config.sampler], num_steps=config.steps, **given)
+
+
+def load_model(path: str | Path, device: str = "cpu") -> Denoiser:
+    """Return the denoiser D(x, sigma) of a run: its averaged weights, in evaluation mode.
+
+    path: a run's folder, or NAME.safetensors inside it (a snapshot). x is (N, C, H, W) in [-1, 1]
+    plus noise, sigma (N,) or a number. Raises UsageError where no model is, EchoSweepError where
+    its file is damaged or not safetensors.
+    """
+    tensors, facts = checkpoint.load(model_path(path))
+    config = TrainConfig.make(facts["config"])
+    denoiser = build_denoiser(config, Preparation.from_json(facts["preparation"]), facts["classes"])
+    denoiser.load_state_dict(tensors)
+    return denoiser.eval().requires_grad_(False).to(device)
+
+
+def model_path(path: str | Path) -> Path:
+    """Return the checkpoint name that `path` means: RUN -> RUN/model, NAME.safetensors -> NAME."""
+    path = Path(path)
+    if path.suffix in (".safetensors", ".json"):
+        return path.with_suffix("")
+    return path / "model"

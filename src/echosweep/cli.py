@@ -1,0 +1,429 @@
+"""The command line: parse, call, print. No logic, and nothing heavy imported before it is needed.
+
+Results go to stdout (JSON where a machine may read them), progress and errors to stderr. Exit code
+0: done; 1: the work failed; 2: the call was wrong; 130: stopped by Ctrl-C, continue with the same
+command. Options of `train` and `sample` are the fields of their configs.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from echosweep import __version__
+from echosweep.config import Config, Registry, SampleConfig, TrainConfig, registered
+from echosweep.errors import EchoSweepError, UsageError
+from echosweep.progress import bar
+
+app = App(
+    name="echosweep",
+    version=__version__,
+    help="Find, train, sample and measure diffusion models for echocardiograms. "
+    "For research; not for clinical use.",
+    help_format="plaintext",
+)
+app["--help"].group = app["--version"].group = Group("Other", sort_key=9)
+
+
+def _options_of(config: type[Config]) -> Any:
+    """Return a TypedDict with a config's fields: an option each, absent unless given."""
+    fields: dict[str, Any] = {}
+    for name, field in config.model_fields.items():
+        marks = [mark for mark in field.metadata if isinstance(mark, Registry)]
+        choices = f" ({', '.join(marks[0].keys)})" if marks else ""
+        default = "" if field.default is None else f" [default: {field.default}]"
+        # Lists are one word, 1,2,2: the config splits it.
+        kind = str if "tuple" in str(field.annotation) else field.annotation
+        flag = "--" + name.replace("_", "-")
+        mark = Parameter(name=flag, help=f"{field.description}{choices}{default}")
+        fields[name] = Annotated[kind, mark]
+    make: Any = TypedDict
+    return make(config.__name__ + "Options", fields, total=False)
+
+
+if TYPE_CHECKING:
+    _Train = dict[str, Any]
+    _Sample = dict[str, Any]
+else:
+    _Train = Annotated[_options_of(TrainConfig), Parameter(name="*")]
+    _Sample = Annotated[_options_of(SampleConfig), Parameter(name="*")]
+_Many = Parameter(negative=())
+
+
+@app.command
+def phantom(
+    out: Path,
+    /,
+    *,
+    videos: int = 64,
+    frames: int = 64,
+    size: int = 112,
+    seed: int = 0,
+    workers: int | None = None,
+) -> None:
+    """Make a synthetic data set in EchoNet-Dynamic's layout: beating hearts, with known EF.
+
+    Parameters
+    ----------
+    out
+        Folder to make.
+    videos
+        Number of videos.
+    frames
+        Frames per video.
+    size
+        Height and width in pixels.
+    seed
+        Video i is a function of the seed and i.
+    workers
+        Processes; default: every core.
+    """
+    from echosweep.data.phantom import phantom as make
+
+    with bar("phantom", "frames") as progress:
+        path = make(out, videos, frames, size, seed, workers, progress)
+    print(f"{path}: {videos} videos of {frames} frames. Next: echosweep prepare {path} --out STORE")
+
+
+@app.command
+def prepare(
+    source: Path,
+    /,
+    *,
+    out: Path,
+    size: str = "64",
+    every: int = 5,
+    kind: str = "auto",
+    fit: str = "crop",
+    filter: str = "lanczos",
+    channels: int = 1,
+    max_excluded: float = 0.05,
+    splits: str = "0.75,0.125,0.125",
+    patient_regex: str | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+) -> None:
+    """Turn videos into a frame store. Interrupted, the same command continues.
+
+    Parameters
+    ----------
+    source
+        Folder (EchoNet-Dynamic, videos, DICOM, images), DICOM file or .npy array.
+    out
+        Frame store to make.
+    size
+        Pixels: 64, or HEIGHTxWIDTH as 112x112.
+    every
+        Take one frame in this many.
+    kind
+        Kind of source: auto, or one of those listed in docs/data.md.
+    fit
+        crop: the centred square; letterbox: everything, with black bars.
+    filter
+        Antialiased resize filter: lanczos, bicubic, bilinear or box.
+    channels
+        1: grey; 3: colour.
+    max_excluded
+        Stop if more than this share of the videos cannot be used.
+    splits
+        Shares of train, val and test, where the source has no splits of its own.
+    patient_regex
+        Folder of videos: group 1 of this, found in a video's path, is its patient.
+    seed
+        Seed of the splits.
+    workers
+        Decoder processes; default: every core.
+    """
+    from echosweep.data.prepare import prepare as run
+
+    with bar("prepare", "frames") as progress:
+        store = run(
+            source,
+            out,
+            size=_size(size),
+            every=every,
+            kind=kind,
+            fit=fit,
+            filter=filter,
+            channels=channels,
+            max_excluded=max_excluded,
+            splits=_numbers(splits, 3),
+            patient_regex=patient_regex,
+            seed=seed,
+            workers=workers,
+            progress=progress,
+        )
+    print(
+        f"{store.path}: {len(store)} images of {len(store.videos)} videos, "
+        f"fingerprint {store.fingerprint}"
+    )
+    for name, reason in store.manifest["excluded"].items():
+        print(f"  left out {name}: {reason}")
+
+
+@app.command
+def train(
+    *,
+    data: Path,
+    out: Path,
+    config: Path | None = None,
+    options: _Train = {},  # noqa: B006
+    device: str | None = None,
+    tensorboard: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Train a denoiser on a frame store. Interrupted, the same command continues.
+
+    Parameters
+    ----------
+    data
+        Frame store to train on.
+    out
+        Run folder: weights, log, sample grids, checkpoints.
+    config
+        YAML file with any of the options below, as RUN/config.yaml; options given here win.
+    device
+        cpu, cuda, cuda:1, ...; default: a GPU where there is one.
+    tensorboard
+        Also write TensorBoard logs (extra: tb).
+    dry_run
+        Print the settings, the network's size and what a step costs here, then stop.
+    """
+    from echosweep.commands.train import plan
+    from echosweep.commands.train import train as run
+
+    settings = _read(TrainConfig, config, options)
+    if dry_run:
+        _print_json(plan(data, config=settings, device=device))
+        return
+    with bar("train", "images") as progress:
+        path = run(
+            data, out, config=settings, device=device, tensorboard=tensorboard, progress=progress
+        )
+    print(f"{path}: trained. Next: echosweep sample {path} --out STORE --num 1000")
+
+
+@app.command
+def sample(
+    model: Path,
+    /,
+    *,
+    out: Path,
+    num: int = 50_000,
+    seed: int = 0,
+    config: Path | None = None,
+    options: _Sample = {},  # noqa: B006
+    batch: int = 64,
+    grid: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Draw images from a trained model into a frame store. Interrupted, the same command continues.
+
+    Parameters
+    ----------
+    model
+        Run folder, or a snapshot's .safetensors file in it.
+    out
+        Frame store to make.
+    num
+        Number of images.
+    seed
+        Image i has seed SEED + i, and depends on that alone.
+    config
+        YAML file with any of the options below; options given here win.
+    batch
+        Images at a time; changes no image.
+    grid
+        PNG of the first images.
+    device
+        cpu, cuda, ...; default: a GPU where there is one.
+    """
+    from echosweep.commands.sample import sample as run
+
+    settings = _read(SampleConfig, config, options)
+    with bar("sample", "images") as progress:
+        store = run(
+            model,
+            out,
+            num=num,
+            seed=seed,
+            config=settings,
+            batch=batch,
+            grid=grid,
+            device=device,
+            progress=progress,
+        )
+    if store:
+        print(
+            f"{store.path}: {len(store)} images. "
+            f"Next: echosweep evaluate {store.path} REFERENCE_STORE"
+        )
+
+
+@app.command
+def evaluate(
+    generated: Path,
+    reference: Path,
+    /,
+    *,
+    features: Literal[*registered("evaluation", "EXTRACTORS")] = "inception",  # type: ignore[valid-type]
+    inception: Path | None = None,
+    dims: int | None = None,
+    resize: str = "edm",
+    num: int | None = None,
+    split: str | None = None,
+    allow_difference: Annotated[list[str] | None, _Many] = None,
+    allow_unknown_weights: bool = False,
+    batch: int = 64,
+    seed: int = 0,
+    device: str | None = None,
+    cache: Path | None = None,
+) -> None:
+    """Measure the distance of generated images to real ones (FID); JSON on stdout.
+
+    Parameters
+    ----------
+    generated
+        Frame store of generated images.
+    reference
+        Frame store of real images.
+    features
+        What images are compared by; only inception with 2048 features gives a FID.
+    inception
+        Inception weights; default: the file named by ECHOSWEEP_INCEPTION.
+    dims
+        Inception features: 64, 192, 768 or 2048; default: the most that the file gives.
+    resize
+        Inception input: edm, pytorch-fid or clean.
+    num
+        Images of each store, drawn by seed; default: all.
+    split
+        Split of the reference: train, val or test; default: all.
+    allow_difference
+        Compare although the stores differ in this (size, fit, filter, ...); may be repeated.
+    allow_unknown_weights
+        Use weights whose SHA-256 is not known.
+    batch
+        Images per pass.
+    seed
+        Seed of the draw that --num makes.
+    device
+        cpu, cuda, ...; default: a GPU where there is one.
+    cache
+        Folder of cached statistics; default: ~/.cache/echosweep, or ECHOSWEEP_CACHE.
+    """
+    from echosweep.evaluation.evaluate import evaluate as run
+
+    with bar("features", "images") as progress:
+        result = run(
+            generated,
+            reference,
+            features=features,
+            inception=inception,
+            dims=dims,
+            resize=resize,
+            num=num,
+            split=split,
+            allow_difference=allow_difference or (),
+            allow_unknown_weights=allow_unknown_weights,
+            batch=batch,
+            seed=seed,
+            device=device,
+            cache=cache,
+            progress=progress,
+        )
+    _print_json(result)
+
+
+@app.command
+def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
+    """Say what this machine has and lacks, and the fix for each lack.
+
+    Parameters
+    ----------
+    as_json
+        Print JSON instead of a table.
+    """
+    from echosweep.commands.doctor import examine, print_table
+
+    findings = examine()
+    if as_json:
+        _print_json([finding._asdict() for finding in findings])
+    else:
+        print_table(findings)
+    if any(finding.state == "missing" for finding in findings):
+        raise SystemExit(1)
+
+
+@app.command
+def demo(out: Path = Path("demo"), /, *, minutes: float = 2.5) -> None:
+    """Go through everything on phantom hearts: make, prepare, train, sample, evaluate.
+
+    Parameters
+    ----------
+    out
+        Folder to make; the same command again continues.
+    minutes
+        How long to train.
+    """
+    from echosweep.commands.demo import demo as run
+
+    run(out, minutes)
+
+
+def _read(kind: type[Config], path: Path | None, given: Any) -> Any:
+    """Return the config of a YAML file, if there is one, with the given options on top."""
+    return kind.read(path, **given) if path else kind.make(given)
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    try:
+        sizes = [int(part) for part in text.lower().split("x")]
+        return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
+    except (ValueError, IndexError):
+        raise UsageError(f"--size {text!r} must be as 64 or 112x112") from None
+
+
+def _numbers(text: str, count: int) -> Any:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count:
+        raise UsageError(f"{text!r} must be {count} numbers with commas, as 0.75,0.125,0.125")
+    return numbers
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return _fail(str(error), 2)
+    except EchoSweepError as error:
+        return _fail(str(error), error.exit_code)
+    except OSError as error:
+        fix = "; free some space and run the same command again" if error.errno == 28 else ""
+        return _fail(f"{error}{fix}", 1)
+    except KeyboardInterrupt:
+        return _fail("stopped; run the same command again to continue", 130)
+    return 0
+
+
+def main() -> None:
+    """Run the command line: the entry point `echosweep`. --debug anywhere shows tracebacks."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if len(arguments) < len(sys.argv) - 1:
+        app(arguments)
+    else:
+        sys.exit(_run(arguments))

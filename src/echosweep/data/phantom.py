@@ -1,0 +1,219 @@
+"""Phantom echocardiograms in EchoNet-Dynamic's layout: FileList, VolumeTracings, Videos/*.avi.
+
+A beating four-chamber heart seen through a sector (`phantom_scene`), whose tracings are the drawn
+border itself, so that ejection fractions are exact: a free, public data set to try everything on.
+Invariant: video i is a function of (seed, i, frames, size) alone; the CSV files are written last,
+so a folder that has them is complete. Not a patient, not for clinical use.
+"""
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from echosweep import rng as seeds
+from echosweep import runs
+from echosweep.data.phantom_heart import Points, simpson
+from echosweep.data.phantom_scene import Renderer, Scene
+from echosweep.errors import UsageError
+from echosweep.progress import Progress, silent
+
+FILE_LIST = "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split".split(",")
+TRACINGS = ["FileName", "X1", "Y1", "X2", "Y2", "Frame"]
+SPLITS = ("TRAIN", "VAL", "TEST")
+_VERSION = 1  # of the pictures: a folder begun by another version is not continued
+_MIN_SIZE = 32
+_QUALITY = 2  # MJPEG quantiser: 2 is the finest
+_FEW_FRAMES = 512  # rendered here: worker processes would take longer to start
+
+
+def phantom(
+    out: str | Path,
+    videos: int = 64,
+    frames: int = 64,
+    size: int = 112,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Write `videos` phantom clips of `frames` frames, size x size pixels, to the folder `out`.
+
+    The same arguments give the same bytes with any number of `workers` (None: one a core). An
+    interrupted call is continued by calling again; finished videos are kept. Returns `out`.
+    Raises UsageError for a bad number, or where `out` holds something else.
+    """
+    out = Path(out)
+    workers = _checked(videos, frames, size, seed, workers)
+    settings = {
+        "format": "echosweep phantom",
+        "version": _VERSION,
+        "videos": videos,
+        "frames": frames,
+        "size": size,
+        "seed": seed,
+    }
+    _check_folder(out, settings)
+    with runs.locked(out):
+        runs.write_json(out / "phantom.json", settings)
+        for left in (out / "Videos").glob(".*.tmp"):
+            left.unlink()
+        jobs = [(out, seed, index, frames, size) for index in range(videos)]
+        todo = [job for job in jobs if not _path(out, seed, job[2]).exists()]
+        for done, _ in enumerate(_run(todo, workers, frames), start=videos - len(todo) + 1):
+            progress(done, videos, done * frames)
+        _write_tables(out, videos, frames, size, seed)
+        (out / ".lock").unlink()
+    return out
+
+
+def video_name(seed: int, index: int) -> str:
+    """Return the name of video `index`, like EchoNet-Dynamic's, without `.avi`."""
+    return f"0X{seeds.derive('phantom name', seed, index):016X}"
+
+
+def split_names(videos: int, seed: int) -> list[str]:
+    """Return TRAIN, VAL or TEST for each video: 6/8, 1/8, 1/8, one of each from 3 videos on."""
+    held_out = max(1, round(videos / 8)) if videos >= 3 else 0
+    order = np.random.default_rng(seeds.derive("phantom split", seed)).permutation(videos)
+    splits = np.full(videos, SPLITS[0], dtype="<U5")
+    splits[order[:held_out]] = SPLITS[1]
+    splits[order[held_out : 2 * held_out]] = SPLITS[2]
+    return [str(split) for split in splits]
+
+
+class Tracing(NamedTuple):
+    """The border of the left ventricle in one frame: lines (21, 2, 2) as (line, end, xy) in px."""
+
+    frame: int
+    lines: Points
+    volume_ml: float
+
+
+def tracings(scene: Scene, frames: int) -> tuple[Tracing, Tracing]:
+    """Return the tracings of the largest and the smallest left ventricle among the frames shown."""
+    contraction = [scene.beat(frame).contraction for frame in range(frames)]
+    first, second = int(np.argmin(contraction)), int(np.argmax(contraction))
+    return _tracing(scene, first), _tracing(scene, second)
+
+
+def _tracing(scene: Scene, frame: int) -> Tracing:
+    lines = scene.to_image(scene.heart.chords(scene.beat(frame)))
+    return Tracing(frame, lines, simpson(lines) * scene.sector.cm**3)
+
+
+def encode_mjpeg(images: Iterable[NDArray[np.uint8]], size: int, fps: float) -> bytes:
+    """Return an AVI file of grey full-range `images` (size, size), size even."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="avi", container_options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("mjpeg", rate=Fraction(fps).limit_denominator(100))
+        stream.width = stream.height = size
+        stream.pix_fmt = "yuvj420p"
+        stream.codec_context.qmin = stream.codec_context.qmax = _QUALITY
+        stream.codec_context.thread_count = 1
+        grey = np.full((size * 3 // 2, size), 128, np.uint8)  # luma above, neutral chroma below
+        for image in images:
+            grey[:size] = image
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="yuvj420p")))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def _checked(videos: int, frames: int, size: int, seed: int, workers: int | None) -> int:
+    """Return the number of workers to use; raise UsageError for a number that cannot be."""
+    if workers is None:
+        workers = min(videos, len(os.sched_getaffinity(0)))
+    least = {"videos": (videos, 1), "frames": (frames, 1), "seed": (seed, 0), "workers": (workers, 1)}
+    for name, (value, minimum) in least.items():
+        if value < minimum:
+            raise UsageError(f"--{name} {value} is too few; give {minimum} or more")
+    if size < _MIN_SIZE or size % 2:
+        nearest = max(_MIN_SIZE, size + size % 2)
+        raise UsageError(
+            f"--size {size} cannot be drawn; give an even number of {_MIN_SIZE} pixels or more, "
+            f"the nearest is {nearest}"
+        )
+    return workers
+
+
+def _check_folder(out: Path, settings: dict[str, Any]) -> None:
+    """Raise UsageError unless `out` is absent, empty, or a phantom begun with these settings."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; give the name of a folder to make")
+    note = out / "phantom.json"
+    if not note.exists():
+        if out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
+            raise UsageError(f"{out} holds something else; give the name of a new folder")
+        return
+    try:
+        found = json.loads(note.read_text())
+        different = [key for key in settings if found.get(key) != settings[key]]
+    except (ValueError, AttributeError):
+        raise UsageError(f"{note} is damaged; remove {out}, or give another folder") from None
+    if different:
+        was = ", ".join(f"{key} {found.get(key)} (now {settings[key]})" for key in different)
+        raise UsageError(
+            f"{out} was made with other settings: {was}; give the same again to continue, "
+            "or another folder"
+        )
+
+
+def _path(out: Path, seed: int, index: int) -> Path:
+    return out / "Videos" / f"{video_name(seed, index)}.avi"
+
+
+Job = tuple[Path, int, int, int, int]
+
+
+def _run(jobs: Sequence[Job], workers: int, frames: int) -> Iterator[None]:
+    """Write the videos of `jobs`, yielding after each."""
+    if workers == 1 or len(jobs) * frames <= _FEW_FRAMES:
+        yield from (_write_video(*job) for job in jobs)
+        return
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        futures = [pool.submit(_write_video, *job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _write_video(out: Path, seed: int, index: int, frames: int, size: int) -> None:
+    scene = Scene.draw(seed, index, frames, size)
+    render = Renderer(scene).frame
+    data = encode_mjpeg(map(render, range(frames)), size, scene.fps)
+    runs.atomic_write(_path(out, seed, index), lambda file: file.write(data))
+
+
+def _write_tables(out: Path, videos: int, frames: int, size: int, seed: int) -> None:
+    """Write VolumeTracings.csv, then FileList.csv."""
+    files, lines = [], []
+    for index, split in enumerate(split_names(videos, seed)):
+        scene, name = Scene.draw(seed, index, frames, size), video_name(seed, index)
+        traced = tracings(scene, frames)
+        edv, esv = (tracing.volume_ml for tracing in traced)
+        ef = 100 * (edv - esv) / edv
+        numbers = [f"{value:.6f}" for value in (ef, esv, edv)]
+        files.append([name, *numbers, size, size, f"{scene.fps:g}", frames, split])
+        for tracing in {tracing.frame: tracing for tracing in traced}.values():
+            for line in tracing.lines.reshape(-1, 4):
+                lines.append([f"{name}.avi", *(f"{value:.6f}" for value in line), tracing.frame])
+    runs.write_text(out / "VolumeTracings.csv", _csv(TRACINGS, lines))
+    runs.write_text(out / "FileList.csv", _csv(FILE_LIST, files))
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()

@@ -1,0 +1,1 @@
+"""Pictures and pages, made from records and images alone: nothing here imports torch."""

@@ -1,0 +1,140 @@
+"""From seeds to images: the reverse diffusion in batches, written as a frame store.
+
+Image i depends on seed i alone. Its noise comes from a generator of its own, and the network always
+sees as many images at a time (`FixedBatch`), because convolutions round differently at other batch
+sizes. So --batch, the number of processes and where an interrupted run had got change no image.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from echosweep import rng
+from echosweep.data import store as stores
+from echosweep.data.store import FrameStore, Preparation, Video
+from echosweep.diffusion.denoiser import Denoiser
+from echosweep.diffusion.samplers import Sampler, run
+from echosweep.progress import Progress, silent
+from echosweep.training.distributed import World, barrier
+
+CHUNK = {"cpu": 16, "cuda": 64}  # images per network call: enough to fill the device
+
+
+class FixedBatch:
+    """A denoiser that calls another with `size` images at a time, the last ones padded.
+
+    A kernel is chosen by the shape of its input and sums in an order of its own: only equal shapes
+    give equal bits.
+    """
+
+    def __init__(self, denoiser: Denoiser, size: int) -> None:
+        self._denoiser, self._size = denoiser, size
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._denoiser, name)
+
+    def __call__(self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
+        """Return D(x; sigma) as the wrapped denoiser does: x (N, C, H, W), sigma (N,) or number."""
+        count = len(x)
+        padding = torch.arange(-(-count // self._size) * self._size, device=x.device)
+        rows = padding.clamp(max=count - 1)
+        sigma = torch.as_tensor(sigma, device=x.device).expand(count)
+        parts = [
+            self._denoiser(x[part], sigma[part], None if labels is None else labels[part])
+            for part in torch.split(rows, self._size)
+        ]
+        return torch.cat(parts)[:count]
+
+
+def to_uint8(x: Tensor) -> NDArray[np.uint8]:
+    """Return images (N, C, H, W) in [-1, 1] as uint8 (N, H, W) or (N, H, W, 3), truncated."""
+    pixels = (x * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+@torch.inference_mode()
+def draw_images(
+    denoiser: Denoiser,
+    seeds: Sequence[int],
+    sampler: Sampler,
+    classes: Sequence[str] = (),
+    label: str | None = None,
+) -> NDArray[np.uint8]:
+    """Return the images of `seeds`, uint8 (N, H, W) or (N, H, W, 3).
+
+    sampler: as `build_sampler` returns it. With classes, image i gets `label`, or else one that
+    its seed draws, every class alike.
+    """
+    device = next(denoiser.parameters()).device
+    noise = rng.ImageNoise(seeds, device)
+    latents = noise(denoiser.image_shape)
+    labels = None
+    if classes:
+        drawn = noise.labels(len(classes))
+        picked = drawn if label is None else torch.full_like(drawn, list(classes).index(label))
+        labels = one_hot(picked, len(classes)).to(torch.float32)
+    fixed = FixedBatch(denoiser, CHUNK.get(device.type, 16))
+    return to_uint8(run(sampler(fixed, latents, noise=noise, labels=labels)))
+
+
+def write_images(
+    out: Path,
+    draw: Callable[[Sequence[int]], NDArray[np.uint8]],
+    seeds: range,
+    preparation: Preparation,
+    task: Mapping[str, Any],
+    world: World,
+    batch: int = 64,
+    progress: Progress = silent,
+) -> FrameStore | None:
+    """Write draw(seeds) to the frame store `out`, `batch` at a time; continue what was begun.
+
+    task: what decides the images; a partial store of another task is refused. Processes share the
+    work. Returns the store (on rank 0; None elsewhere).
+    """
+    leads = world.rank == 0
+    with stores.begin_partial(out, task) if leads else contextlib.nullcontext():
+        partial = stores.partial_path(out)
+        if leads:
+            _allocate(partial, (len(seeds), *stores.image_shape(preparation)))
+        barrier(world)
+        images = open_memmap(partial / "images.npy", mode="r+")
+        done = open_memmap(partial / "done.npy", mode="r+")
+        missing = np.flatnonzero(done[:] == 0)
+        finished = len(seeds) - len(missing)
+        progress(finished, len(seeds))
+        for rows in _batches(missing, batch)[world.rank :: world.size]:
+            images[rows] = draw([seeds[row] for row in rows])
+            images.flush()  # the images first: a row that is marked done must be on disk
+            done[rows] = 1
+            finished += len(rows) * world.size
+            progress(min(finished, len(seeds)), len(seeds))
+        barrier(world)
+        if not leads:
+            return None
+        (partial / "done.npy").unlink()
+        index = np.zeros(len(seeds), stores.INDEX_DTYPE)
+        index["video"] = np.arange(len(seeds))
+        index["frame"] = seeds
+        videos = [asdict(Video(f"seed-{seed}")) for seed in seeds]
+        return stores.finish_partial(out, preparation, index, videos, {"source": dict(task)})
+
+
+def _allocate(partial: Path, shape: tuple[int, ...]) -> None:
+    """Make room for all images, and a mark for each, unless an earlier run did."""
+    if not (partial / "done.npy").exists():
+        open_memmap(partial / "images.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
+        open_memmap(partial / "done.npy", mode="w+", dtype=np.uint8, shape=shape[:1]).flush()
+
+
+def _batches(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

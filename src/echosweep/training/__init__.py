@@ -1,0 +1,1 @@
+"""From images to weights: the loop, its average of weights, its checkpoints."""

@@ -1,0 +1,62 @@
+"""One process or many: what a trainer needs to know about its peers.
+
+Under `torchrun` (or any launcher that sets RANK and WORLD_SIZE) processes join by nccl on GPUs and
+gloo on CPUs; without a launcher there is one process and every function here is free.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import distributed
+
+
+class World(NamedTuple):
+    """This process among its peers, and the device it computes on."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """Return the device `name`; by default this process's GPU where there is one, else the CPU."""
+    if name is not None:
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+@contextlib.contextmanager
+def world(device: str | None = None) -> Iterator[World]:
+    """Join the processes that the launcher started; leave them at the end."""
+    picked, size = pick_device(device), int(os.environ.get("WORLD_SIZE", "1"))
+    if picked.type == "cuda":
+        torch.cuda.set_device(picked)
+    if size == 1:
+        yield World(0, 1, picked)
+        return
+    distributed.init_process_group("nccl" if picked.type == "cuda" else "gloo")
+    try:
+        yield World(distributed.get_rank(), distributed.get_world_size(), picked)
+        distributed.barrier()
+    finally:
+        distributed.destroy_process_group()
+
+
+def agree(world: World, values: list[float]) -> list[float]:
+    """Return the largest of each value over all processes, so that all decide alike."""
+    if world.size == 1:
+        return values
+    largest = torch.tensor(values, dtype=torch.float64, device=world.device)
+    distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+    return [float(v) for v in largest]
+
+
+def barrier(world: World) -> None:
+    """Wait until every process is here."""
+    if world.size > 1:
+        distributed.barrier()

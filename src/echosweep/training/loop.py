@@ -1,0 +1,211 @@
+"""The training loop: a generator that yields after every step and owns nothing else.
+
+The caller keeps the progress bar, the log, the checkpoints and the end. A step at `nimg` is a
+function of the weights and of (seed, rank, nimg), so k steps, a stop, and k more equal 2k steps.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeGuard
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import get_total_norm
+
+from echosweep import rng
+from echosweep.config import TrainConfig
+from echosweep.diffusion import Denoiser, denoising_loss
+from echosweep.errors import UsageError
+from echosweep.training.batches import Batches
+from echosweep.training.distributed import World
+from echosweep.training.ema import ema_beta, update_ema
+
+
+class Step(NamedTuple):
+    """What one step did. loss: mean per image of this process; nonfinite: entries mended."""
+
+    nimg: int
+    images: int
+    loss: float
+    lr: float
+    grad_norm: float
+    nonfinite: int
+    seconds: float
+
+
+@dataclass
+class TrainState:
+    """All that training changes: weights, their average, Adam's moments, images and time so far."""
+
+    denoiser: Denoiser
+    average: Denoiser
+    optimizer: torch.optim.Adam
+    nimg: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def new(cls, denoiser: Denoiser, config: TrainConfig) -> "TrainState":
+        """Return the state before the first step; Adam (0.9, 0.999, 1e-8), no weight decay."""
+        average = copy.deepcopy(denoiser).eval().requires_grad_(False)
+        optimizer = torch.optim.Adam(denoiser.parameters(), lr=config.lr, fused=True)
+        return cls(denoiser.train(), average, optimizer)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every tensor that resuming needs, by name."""
+        tensors = {f"model.{k}": v for k, v in self.denoiser.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for name, parameter in self.denoiser.named_parameters():
+            moments = self.optimizer.state.get(parameter, {})
+            tensors |= {f"adam.{key}.{name}": value for key, value in moments.items()}
+        return tensors
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take over the tensors of `tensors()`, each to where it belongs."""
+        self.denoiser.load_state_dict(_below("model.", tensors))
+        self.average.load_state_dict(_below("average.", tensors))
+        for name, parameter in self.denoiser.named_parameters():
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                # A step count is small, and stays on the CPU unless Adam is fused on a GPU.
+                moment = tensors[f"adam.{key}.{name}"]
+                self.optimizer.state[parameter][key] = moment.to(parameter.device)
+
+
+def train_steps(
+    state: TrainState, batches: Batches, config: TrainConfig, world: World
+) -> Iterator[Step]:
+    """Yield after each training step, without end; `state` is up to date at every yield.
+
+    Raises UsageError at once if the batch cannot be shared by the processes.
+    """
+    share = share_of_batch(config, world)
+    loss_of = _distribute(_Loss(state.denoiser), world)
+    weights, average = list(state.denoiser.parameters()), list(state.average.parameters())
+    while True:
+        started = time.perf_counter()
+        # Dropout draws from torch's global generator.
+        torch.manual_seed(rng.derive(config.seed, "dropout", world.rank, state.nimg))
+        noise = rng.generator(config.seed, "noise", world.rank, state.nimg)
+        y, labels = batches.get(state.nimg + world.rank * share, share, world.device)
+        state.optimizer.zero_grad(set_to_none=True)
+        total = _accumulate(loss_of, (y, *state.denoiser.draw_noise(y, noise), labels), config)
+        norm, nonfinite = mend_gradients(weights)
+        lr = learning_rate(state.nimg, config)
+        _set_lr(state.optimizer, lr)
+        state.optimizer.step()
+        beta = ema_beta(state.nimg, config.batch, config.ema_halflife_kimg, config.ema_rampup)
+        update_ema(average, weights, beta)
+        state.nimg += config.batch
+        loss = float(total) / share  # waits for the device: the time below is of the whole step
+        seconds = time.perf_counter() - started
+        state.seconds += seconds
+        yield Step(state.nimg, config.batch, loss, lr, norm, nonfinite, seconds)
+
+
+@torch.no_grad()
+def held_out_loss(
+    denoiser: Denoiser, batches: Batches, config: TrainConfig, device: torch.device
+) -> float:
+    """Return the mean loss per image over all of `batches`, with noise that is always the same."""
+    total, count = 0.0, len(batches.images)
+    for start in range(0, count, config.micro_batch or config.batch):
+        size = min(config.micro_batch or config.batch, count - start)
+        y, labels = batches.get(start, size, device)
+        noise = rng.generator("held-out", start)
+        with autocast(config.precision, device):
+            loss = denoising_loss(denoiser, y, *denoiser.draw_noise(y, noise), labels)
+        total += float(loss.sum())
+    return total / count
+
+
+def learning_rate(nimg: int, config: TrainConfig) -> float:
+    """Return the rate of the step that starts at `nimg`: linear warm-up, then constant."""
+    warmup = config.warmup_kimg * 1000
+    return config.lr * min(1.0, (nimg + config.batch) / warmup if warmup else 1.0)
+
+
+def mend_gradients(weights: Sequence[nn.Parameter]) -> tuple[float, int]:
+    """Replace NaN by 0 and +-inf by +-1e5 in the gradients, in place.
+
+    Return the gradients' norm (inf or nan if there was something to mend) and the entries mended.
+    """
+    gradients = [p.grad for p in weights if p.grad is not None]
+    norm = float(get_total_norm(gradients))
+    if math.isfinite(norm):
+        return norm, 0
+    mended = sum(int((~g.isfinite()).sum()) for g in gradients)
+    for gradient in gradients:
+        torch.nan_to_num(gradient, nan=0, posinf=1e5, neginf=-1e5, out=gradient)
+    return norm, mended
+
+
+def share_of_batch(config: TrainConfig, world: World) -> int:
+    """Return the images of a batch that each process takes; raise UsageError if it is no whole."""
+    share, rest = divmod(config.batch, world.size)
+    if rest:
+        raise UsageError(
+            f"--batch {config.batch} cannot be shared by {world.size} processes; "
+            f"use {share * world.size or world.size} or {(share + 1) * world.size}"
+        )
+    return share
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context that the network runs in: bf16 by default on GPUs, fp32 elsewhere."""
+    bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+
+
+class _Loss(nn.Module):
+    """The loss as a module, because DDP synchronises what happens inside `forward`."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, y: Tensor, sigma: Tensor, noise: Tensor, labels: Tensor | None) -> Tensor:
+        return denoising_loss(self.denoiser, y, sigma, noise, labels)
+
+
+def _accumulate(
+    loss_of: nn.Module,
+    batch: tuple[Tensor, Tensor, Tensor, Tensor | None],
+    config: TrainConfig,
+) -> Tensor:
+    """Add the gradient of the batch's mean loss piece by piece; return the summed loss."""
+    y = batch[0]
+    pieces = range(0, len(y), config.micro_batch or len(y))
+    total = torch.zeros((), device=y.device)
+    for start in pieces:
+        part = slice(start, min(start + pieces.step, len(y)))
+        last = part.stop == len(y)
+        with nullcontext() if last or not _is_ddp(loss_of) else loss_of.no_sync():
+            with autocast(config.precision, y.device):
+                loss = loss_of(*(None if t is None else t[part] for t in batch)).sum()
+            (loss / len(y)).backward()
+        total += loss.detach()
+    return total
+
+
+def _is_ddp(module: nn.Module) -> TypeGuard[DistributedDataParallel]:
+    return isinstance(module, DistributedDataParallel)
+
+
+def _distribute(loss_of: _Loss, world: World) -> nn.Module:
+    if world.size == 1:
+        return loss_of
+    devices = [world.device] if world.device.type == "cuda" else None
+    return DistributedDataParallel(loss_of, device_ids=devices)
+
+
+def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
