@@ -2,12 +2,21 @@
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
+
+from echosweep.data.store import Preparation, Video, write_store
 
 ROOT = Path(__file__).parents[1]
+
+# Small tensors lose more to waking threads than they gain; subprocesses inherit the variable.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +35,7 @@ def golden() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every connection that leaves this machine."""
     connect = socket.socket.connect
 
@@ -37,4 +46,47 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
-    yield
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A frame store of 20 videos of 8 grey 16x16 images: a bright blob that moves."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:16, :16]
+
+    def frames() -> NDArray[np.uint8]:
+        centre = rng.uniform(5, 11, 2) + rng.normal(0, 0.5, (8, 2))
+        distance = (y - centre[:, 0, None, None]) ** 2 + (x - centre[:, 1, None, None]) ** 2
+        return (255 * np.exp(-distance / 8)).astype(np.uint8)
+
+    splits = ["train"] * 14 + ["val"] * 3 + ["test"] * 3
+    videos = [
+        (Video(f"v{i}", split, labels={"side": "left" if i % 2 else "right", "EF": 50.0}), frames())
+        for i, split in enumerate(splits)
+    ]
+    path = tmp_path_factory.mktemp("stores") / "small"
+    write_store(path, Preparation((16, 16)), videos, source={"kind": "test"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_network() -> dict[str, Any]:
+    """Training settings under which a step takes milliseconds."""
+    return {
+        "network": "ddpmpp-tiny",
+        "model_channels": 8,
+        "batch": 8,
+        "lr": 5e-3,
+        "warmup_kimg": 0.0,
+    }
+
+
+@pytest.fixture(scope="session")
+def small_run(
+    small_store: Path, small_network: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A finished run on the small store. Read only: several tests share it."""
+    from echosweep.commands.train import train
+
+    out = tmp_path_factory.mktemp("runs") / "small"
+    return train(small_store, out, total_kimg=0.48, snapshots=2, grid_images=4, **small_network)

@@ -23,6 +23,7 @@ app = App(
     help="Find, train, sample and measure diffusion models for echocardiograms. "
     "For research; not for clinical use.",
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
 app["--help"].group = app["--version"].group = Group("Other", sort_key=9)
 

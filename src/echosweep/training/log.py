@@ -24,6 +24,7 @@ class Log:
 
     def __init__(self, out: Path | None, nimg: int, pixels: int, tensorboard: bool) -> None:
         self._steps: list[Step] = []
+        self._nimg = nimg
         self._pixels, self._since = pixels, time.perf_counter()
         self._path = out / "metrics.jsonl" if out else None
         self._board = _tensorboard(out) if out and tensorboard else None
@@ -34,13 +35,15 @@ class Log:
     def add(self, step: Step) -> None:
         """Take one step in; write a row when the last is a few seconds old."""
         self._steps.append(step)
+        self._nimg = step.nimg
         if time.perf_counter() - self._since > _SECONDS_BETWEEN_ROWS:
             self.note()
 
     def note(self, **values: float | None) -> None:
         """Write a row of the steps since the last one, with `values` beside them."""
-        if self._steps:
-            self._write(self._row() | values)
+        row = (self._row() if self._steps else {"nimg": self._nimg}) | values
+        if len(row) > 1:
+            self._write(row)
         self._steps, self._since = [], time.perf_counter()
 
     def close(self) -> None:

@@ -1,0 +1,5 @@
+"""`python -m echosweep`: the command line."""
+
+from echosweep.cli import main
+
+main()

@@ -1,0 +1,358 @@
+"""Prepare: the same bytes however the work was cut up, and a reason for all that is left out."""
+
+import errno
+import itertools
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echosweep import runs
+from echosweep.data.prepare import prepare
+from echosweep.data.source import Clip
+from echosweep.data.splits import assign_splits, name_patients, split_clips
+from echosweep.data.store import SPLITS, FrameStore, partial_path
+from echosweep.errors import EchoSweepError, UsageError
+
+SHARES = (0.75, 0.125, 0.125)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, videos: SimpleNamespace) -> Path:
+    """Eight lossless videos of 11 to 18 frames, two of them in a subfolder."""
+    root = tmp_path_factory.mktemp("source")
+    for number in range(8):
+        name = f"{'sub/' if number > 5 else ''}v{number}.mkv"
+        videos.write(root / name, videos.textured(11 + number, seed=number))
+    return root
+
+
+def hashes(store: FrameStore) -> list[str]:
+    return [runs.sha256_file(store.path / n) for n in ("images.npy", "index.npy", "videos.json")]
+
+
+def stop_after(clips: int) -> Any:
+    def progress(done: int, total: int, units: float | None = None) -> None:
+        if done == clips:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_every_keeps_one_frame_in_k_of_each_video(folder: Path, tmp_path: Path) -> None:
+    store = prepare(folder, tmp_path / "store", size=24, every=5, workers=1)
+    assert [video.name for video in store.videos] == [
+        *(f"sub/v{number}.mkv" for number in (6, 7)),
+        *(f"v{number}.mkv" for number in range(6)),
+    ]
+    assert store.videos[0].labels == {"folder": "sub"}
+    kept = [row["frame"] for row in store.index if row["video"] == 0]
+    assert kept == [0, 5, 10, 15]
+    assert store.manifest["source"]["every"] == 5
+    assert store.manifest["source"]["name"] == folder.name
+
+
+def test_the_number_of_workers_changes_no_byte(folder: Path, tmp_path: Path) -> None:
+    one = prepare(folder, tmp_path / "one", size=16, workers=1)
+    three = prepare(folder, tmp_path / "three", size=16, workers=3)
+    assert hashes(one) == hashes(three)
+
+
+@pytest.mark.parametrize("clips", [0, 1, 5])
+def test_ctrl_c_leaves_what_the_next_run_continues(
+    folder: Path, tmp_path: Path, clips: int
+) -> None:
+    whole = prepare(folder, tmp_path / "whole", size=16, workers=1)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, tmp_path / "cut", size=16, workers=1, progress=stop_after(clips))
+    assert not (tmp_path / "cut").exists()
+    journal = runs.read_jsonl(partial_path(tmp_path / "cut") / "journal.jsonl")
+    assert len(journal) == clips
+    assert hashes(prepare(folder, tmp_path / "cut", size=16, workers=1)) == hashes(whole)
+
+
+def test_a_killed_run_continues_and_its_workers_end(folder: Path, tmp_path: Path) -> None:
+    whole = prepare(folder, tmp_path / "whole", size=16, workers=1)
+    code = (
+        "import os, sys, time\n"
+        "from echosweep.data.prepare import prepare\n"
+        "def wait(done, total, units=None):\n"
+        "    print(done, flush=True)\n"
+        "    time.sleep(60 if done == 3 else 0)\n"
+        "if __name__ == '__main__':\n"
+        "    prepare(sys.argv[1], sys.argv[2], size=16, workers=2, progress=wait)\n"
+    )
+    (tmp_path / "run.py").write_text(code)
+    out = tmp_path / "cut"
+    command = [sys.executable, str(tmp_path / "run.py"), str(folder), str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0) as process:
+        assert process.stdout is not None
+        assert [line.strip() for line in itertools.islice(process.stdout, 4)] == [*"0123"]
+        process.kill()
+    deadline = time.monotonic() + 20
+    while _group_lives(process.pid):
+        assert time.monotonic() < deadline, "decoder processes outlive the run"
+        time.sleep(0.1)
+    assert hashes(prepare(folder, out, size=16, workers=1)) == hashes(whole)
+
+
+def _group_lives(group: int) -> bool:
+    """Say whether a process of the group runs; a zombie that nobody has buried does not."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, process_group = status.read_text().rsplit(")", 1)[1].split()[:3]
+        except OSError:
+            continue
+        if int(process_group) == group and state != "Z":
+            return True
+    return False
+
+
+def test_other_settings_do_not_continue_a_partial_store(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, tmp_path / "s", size=16, workers=1, progress=stop_after(2))
+    with pytest.raises(UsageError, match=r"other settings \(every\)"):
+        prepare(folder, tmp_path / "s", size=16, every=3, workers=1)
+
+
+# --- what is left out -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken(folder: Path, tmp_path: Path, videos: SimpleNamespace) -> Path:
+    """The eight videos and six that are each broken in another way."""
+    root = shutil.copytree(folder, tmp_path / "broken")
+    (root / "empty.avi").touch()
+    (root / "text.mp4").write_text("this is no video\n" * 100)
+    truncated = videos.write(root / "truncated.avi", videos.textured(40), "mjpeg", "yuvj420p")
+    truncated.write_bytes(truncated.read_bytes()[:9000])
+    videos.write(root / "tiny.mkv", videos.textured(5, 6, 40))
+    (root / "nothing.gif").write_bytes(b"GIF89a")
+    (root / "videos.csv").write_text("file\nmissing.avi\n")
+    return root
+
+
+def test_broken_videos_are_listed_with_their_reason(broken: Path, tmp_path: Path) -> None:
+    store = prepare(broken, tmp_path / "store", size=16, max_excluded=0.5, workers=1)
+    reasons = store.manifest["excluded"]
+    assert sorted(reasons) == [
+        *("empty.avi", "missing.avi", "nothing.gif", "text.mp4", "tiny.mkv", "truncated.avi"),
+    ]
+    assert reasons["empty.avi"] == "empty file (0 bytes)"
+    assert reasons["missing.avi"] == "listed but missing"
+    assert reasons["tiny.mkv"] == "frames of 40x6 pixels; at least 8 a side are needed"
+    assert "truncated" in reasons["truncated.avi"]
+    assert "cannot be decoded" in reasons["text.mp4"]
+    assert len(store.videos) == 8
+    assert str(tmp_path) not in json.dumps(reasons)
+
+
+def test_too_many_broken_videos_stop_the_run_as_soon_as_that_is_certain(
+    broken: Path, tmp_path: Path
+) -> None:
+    done: list[int] = []
+    with pytest.raises(EchoSweepError) as caught:
+        prepare(
+            *(broken, tmp_path / "store"),
+            size=16,
+            max_excluded=0.2,
+            workers=1,
+            progress=lambda now, total, units=None: done.append(now),
+        )
+    # 2.8 of 14 are borne: the missing one is known at once, empty.avi and nothing.gif follow.
+    assert max(done) == 2
+    assert "3 of 14 videos cannot be used" in str(caught.value)
+    assert "empty.avi: empty file (0 bytes)" in str(caught.value)
+    assert "--max-excluded 0.25" in str(caught.value)
+    assert not (tmp_path / "store").exists()
+    store = prepare(broken, tmp_path / "store", size=16, max_excluded=0.5, workers=1)
+    assert len(store.manifest["excluded"]) == 6
+
+
+def test_frames_that_change_size_are_excluded(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    Image.new("L", (20, 20)).save(tmp_path / "in" / "a" / "1.png")
+    Image.new("L", (20, 24)).save(tmp_path / "in" / "a" / "2.png")
+    Image.new("L", (20, 24)).save(tmp_path / "in" / "b.png")
+    store = prepare(
+        tmp_path / "in", tmp_path / "store", size=16, every=1, max_excluded=0.5, workers=1
+    )
+    assert store.manifest["excluded"] == {"a": "frame 1 is (20, 24), those before (20, 20)"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    garbage=st.binary(min_size=1, max_size=400),
+    mark=st.sampled_from(
+        [b"", b"RIFF\x00\x00\x00\x00AVI LIST", b"GIF89a\x10\x00\x10\x00", b"\x89PNG"]
+    ),
+    name=st.sampled_from(["x.avi", "x.mp4", "x.gif", "x.mpg", "x.dcm", "x.png", "x.tif"]),
+)
+def test_garbage_is_excluded_and_never_a_crash(
+    tmp_path_factory: pytest.TempPathFactory, garbage: bytes, mark: bytes, name: str
+) -> None:
+    root = tmp_path_factory.mktemp("garbage")
+    (root / "in").mkdir()
+    (root / "in" / name).write_bytes(mark + garbage)
+    try:
+        store = prepare(root / "in", root / "store", size=8, max_excluded=1, workers=1)
+    except EchoSweepError as error:
+        assert "no image to write" in str(error)
+    else:  # a lucky picture
+        assert store.images.shape[1:] == (8, 8)
+
+
+# --- the disk -------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_explained_and_the_next_run_continues(folder: Path, tmp_path: Path) -> None:
+    """A limit on file sizes gives the error that a full disk or a quota gives."""
+    whole = prepare(folder, tmp_path / "whole", size=64, workers=1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+        with pytest.raises(EchoSweepError, match="disk of .* is full.*it continues"):
+            prepare(folder, tmp_path / "store", size=64, workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert hashes(prepare(folder, tmp_path / "store", size=64, workers=1)) == hashes(whole)
+
+
+def test_what_cannot_fit_is_refused_before_the_start(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    videos = free // 1024**2 // 50 + 2
+    array = np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.uint8, (videos, 50, 8, 8))
+    del array  # sparse: nothing was written
+    with pytest.raises(EchoSweepError, match=r"needs about .* GB more.*GB free"):
+        prepare(tmp_path / "a.npy", tmp_path / "store", size=1024, every=1, workers=1)
+
+
+# --- splits ---------------------------------------------------------------------------------
+
+
+@given(
+    groups=st.sets(st.text(max_size=4), max_size=40),
+    fractions=st.sampled_from([SHARES, (0.8, 0.1, 0.1), (0.98, 0.01, 0.01), (0.1, 0.1, 0.8)]),
+    seed=st.integers(0, 5),
+    data=st.data(),
+)
+def test_splits_depend_on_the_set_of_groups_alone(
+    groups: set[str], fractions: tuple[float, float, float], seed: int, data: st.DataObject
+) -> None:
+    drawn = assign_splits(sorted(groups), fractions, seed)
+    assert drawn == assign_splits(data.draw(st.permutations(sorted(groups))), fractions, seed)
+    assert set(drawn) == groups
+    counts = [list(drawn.values()).count(split) for split in SPLITS]
+    if len(groups) >= 3:
+        assert min(counts) >= 1
+    for count, share in zip(counts, fractions, strict=True):
+        assert abs(count - share * len(groups)) < 3
+
+
+def test_a_share_of_zero_stays_empty_and_the_seed_matters() -> None:
+    groups = [f"p{number}" for number in range(40)]
+    drawn = assign_splits(groups, (0.5, 0.5, 0), 0)
+    assert list(drawn.values()).count("train") == list(drawn.values()).count("val") == 20
+    assert drawn != assign_splits(groups, (0.5, 0.5, 0), 1)
+    assert assign_splits(["only"], SHARES, 0) == {"only": "train"}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([None, *"abcdefgh"]), st.sampled_from([None, None, *SPLITS])),
+        max_size=30,
+    ),
+    st.integers(0, 3),
+)
+def test_no_patient_is_in_two_splits(rows: list[tuple[str | None, str | None]], seed: int) -> None:
+    clips = [
+        Clip(f"v{i}", Path(f"v{i}"), split=split, patient=patient)
+        for i, (patient, split) in enumerate(rows)
+    ]
+    given = {(clip.patient, clip.split) for clip in clips if clip.patient and clip.split}
+    if len({patient for patient, _ in given}) < len(given):
+        with pytest.raises(UsageError, match="keep a patient in one split"):
+            split_clips(clips, SHARES, seed)
+        return
+    done = split_clips(clips, SHARES, seed)
+    splits = {(clip.patient, clip.split) for clip in done if clip.patient}
+    assert len({patient for patient, _ in splits}) == len(splits)
+    assert all(new.split == (old.split or new.split) for old, new in zip(clips, done, strict=True))
+    assert all(clip.split in SPLITS for clip in done)
+
+
+def test_patients_are_read_from_names() -> None:
+    clips = [Clip(name, Path(name)) for name in ("pat1/a.avi", "pat1/b.avi", "other.avi")]
+    named = name_patients(clips, r"(pat\d+)/")
+    assert [clip.patient for clip in named] == ["pat1", "pat1", None]
+    for pattern, message in (("(", "not a pattern"), ("pat", "no group"), ("(x)y", "fits no")):
+        with pytest.raises(UsageError, match=message):
+            name_patients(clips, pattern)
+
+
+def test_patients_of_the_real_clips_stay_together(shared_data: Path, tmp_path: Path) -> None:
+    store = prepare(
+        shared_data / "clips", tmp_path / "store", size=8, every=200, patient_regex=r"(pat\d)"
+    )
+    splits = {(video.patient, video.split) for video in store.videos if video.patient}
+    assert len(splits) == 3
+    assert len(store.videos) == 36
+    assert store.manifest["excluded"] == {}
+
+
+# --- wrong arguments ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("size", 7, "size 7 is not in 8 to 1024"),
+        ("size", (64, 2000), "size 2000 is not in 8 to 1024"),
+        ("every", 0, "every 0 is not 1 or more"),
+        ("fit", "stretch", "fit 'stretch' is not one of crop, letterbox"),
+        ("filter", "nearest", "filter 'nearest' is not one of lanczos"),
+        ("channels", 2, "channels 2 is not one of 1, 3"),
+        ("kind", "video", "kind 'video' is not one of auto, echonet"),
+        ("max_excluded", 1.5, "max-excluded 1.5 is not a share"),
+        ("splits", (0.5, 0.5, 0.5), "three shares"),
+        ("splits", (1.5, -0.5, 0.0), "three shares"),
+        ("workers", 0, "workers 0 is not 1 or more"),
+        ("patient_regex", "(", "not a pattern"),
+    ],
+)
+def test_wrong_arguments_leave_nothing_behind(
+    folder: Path, tmp_path: Path, argument: str, value: Any, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
+        prepare(folder, tmp_path / "store", **{argument: value})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_store_is_kept(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    with pytest.raises(UsageError, match="exists already"):
+        prepare(folder, tmp_path / "store")
+
+
+def test_errors_of_the_disk_other_than_space_are_not_dressed_up(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=os.strerror(errno.ENOTDIR)):
+        prepare(folder, tmp_path / "file" / "store", workers=1)

@@ -1,0 +1,123 @@
+"""The command line as a user meets it: in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def echosweep(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "echosweep", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+def test_help_imports_neither_torch_nor_numpy() -> None:
+    code = (
+        "import sys; sys.argv = ['echosweep', '--help']\n"
+        "from echosweep.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'numpy', 'av', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "command", ["phantom", "prepare", "train", "sample", "evaluate", "doctor", "demo"]
+)
+def test_every_option_is_explained(command: str) -> None:
+    done = echosweep(command, "--help", COLUMNS="200")
+    assert done.returncode == 0
+    lines = [line.strip("│* ") for line in done.stdout.splitlines() if line.startswith("│")]
+    options = [line for line in lines if line.startswith("--")]
+    assert options
+    assert [line for line in options if "  " not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["trian"], 2, "trian"),
+        (["train", "--data", "x", "--out", "y", "--netwrk", "adm"], 2, "--network"),
+        (["train", "--data", "x", "--out", "y"], 2, "give --total-kimg or --budget-hours"),
+        (["train", "--data", "x", "--out", "y", "--total-kimg", "1"], 2, "there is no x"),
+        (["prepare", "nowhere", "--out", "y"], 2, "nowhere"),
+        (["prepare", ".", "--out", "y", "--size", "big"], 2, "--size 'big' must be as 64"),
+        (["prepare", ".", "--out", "y", "--splits", "1,2"], 2, "must be 3 numbers"),
+        (["sample", "nowhere", "--out", "y"], 2, "echosweep train"),
+        (["evaluate", "a", "b", "--features", "random"], 2, "there is no a"),
+        (["evaluate", "a", "b"], 2, "--features efficientnet-lite0"),
+    ],
+)
+def test_a_wrong_call_gets_one_line_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = echosweep(*arguments, ECHOSWEEP_INCEPTION="", ECHOSWEEP_CACHE=str(tmp_path.parent))
+    assert done.returncode == code
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = echosweep("--debug", "sample", tmp_path / "nowhere", "--out", tmp_path / "y")
+    assert "Traceback" in done.stderr
+
+
+def test_the_way_from_videos_to_a_distance(tmp_path: Path) -> None:
+    videos, store, run = tmp_path / "videos", tmp_path / "store", tmp_path / "run"
+    made = tmp_path / "made"
+    small = "--network ddpmpp-tiny --model-channels 8 --batch 8 --warmup-kimg 0 --grid-images 4"
+    for arguments in (
+        ["phantom", videos, "--videos", 6, "--frames", 8, "--size", 64, "--workers", 1],
+        ["prepare", videos, "--out", store, "--size", 16, "--every", 2, "--workers", 1],
+        ["train", "--data", store, "--out", run, "--total-kimg", 0.064, *small.split()],
+        ["sample", run, "--out", made, "--num", 8, "--steps", 3],
+    ):
+        done = echosweep(*arguments)
+        assert done.returncode == 0, done.stderr
+    done = echosweep(
+        "evaluate", made, store, "--features", "random", ECHOSWEEP_CACHE=str(tmp_path / "cache")
+    )
+    result = json.loads(done.stdout)
+    assert result["n_generated"] == 8
+    assert result["n_reference"] == 24
+    assert result["metrics"]["rfd"] > 0
+    assert "fid" not in result["metrics"]
+
+
+def test_train_reads_its_own_config_file(
+    small_store: Path, small_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "again"
+    done = echosweep(
+        *("train", "--data", small_store, "--out", run, "--config", small_run / "config.yaml"),
+        *("--total-kimg", 0.008, "--grid-images", 0),
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "model.json").read_text())["nimg"] == 8
+
+
+def test_dry_run_prints_what_training_would_cost(small_store: Path, tmp_path: Path) -> None:
+    done = echosweep(
+        *("train", "--data", small_store, "--out", tmp_path / "run", "--network", "ddpmpp-tiny"),
+        *("--total-kimg", 1, "--batch", 2, "--dry-run"),
+    )
+    assert json.loads(done.stdout)["estimate"]["parameters"] == 1_259_393
+    assert not (tmp_path / "run").exists()
+
+
+def test_doctor_prints_json() -> None:
+    done = echosweep("doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {finding["what"]: finding for finding in json.loads(done.stdout)}
+    assert found["PyTorch"]["state"] == "ok"
+    assert all(finding["fix"] for finding in found.values() if finding["state"] != "ok")

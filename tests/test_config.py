@@ -1,0 +1,86 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echosweep.config import SampleConfig, TrainConfig, registered
+from echosweep.errors import UsageError
+
+CONFIGS = st.fixed_dictionaries(
+    {"total_kimg": st.floats(0.001, 1e6)},
+    optional={
+        "network": st.sampled_from(registered("networks", "NETWORKS")),
+        "framework": st.sampled_from(registered("diffusion", "FRAMEWORKS")),
+        "lr": st.floats(1e-8, 1.0),
+        "batch": st.integers(1, 4096),
+        "channel_mult": st.lists(st.integers(1, 8), min_size=1, max_size=5).map(tuple),
+        "dropout": st.floats(0, 0.99),
+        "precision": st.sampled_from(["auto", "fp32", "bf16"]),
+    },
+)
+
+
+@given(CONFIGS)
+def test_config_survives_yaml(tmp_path_factory: pytest.TempPathFactory, values: Any) -> None:
+    path = tmp_path_factory.getbasetemp() / "config.yaml"
+    config = TrainConfig.make(values)
+    config.write(path)
+    assert TrainConfig.read(path) == config
+
+
+@given(CONFIGS)
+def test_identity_leaves_out_how_long_and_nothing_that_decides(values: Any) -> None:
+    config = TrainConfig.make(values)
+    longer = TrainConfig.make(values | {"total_kimg": 2e6, "snapshots": 3, "micro_batch": 1})
+    assert longer.identity() == config.identity()
+    assert TrainConfig.make(values | {"seed": 1}).identity() != config.identity()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "give --total-kimg or --budget-hours"),
+        ({"total_kimg": 1, "netwrk": "adm"}, "unknown option 'netwrk'; did you mean 'network'?"),
+        ({"total_kimg": 1, "network": "amd"}, "network 'amd' is not known; did you mean 'adm'?"),
+        ({"total_kimg": -1}, "total_kimg = -1: Input should be greater than 0"),
+        ({"total_kimg": float("nan")}, "total_kimg = nan"),
+        ({"total_kimg": 1, "precision": "fp8"}, "should be 'auto', 'fp32' or 'bf16'"),
+        ({"total_kimg": 1, "channel_mult": "1,x"}, "channel_mult.1 = 'x'"),
+        ({"total_kimg": 1, "split": "tain"}, "did you mean 'train'?"),
+    ],
+)
+def test_wrong_values_are_named_with_what_is_allowed(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        TrainConfig.make(values)
+    assert message in str(caught.value)
+
+
+def test_every_wrong_value_is_named_at_once() -> None:
+    with pytest.raises(UsageError, match=r"total_kimg.*batch"):
+        TrainConfig.make({"total_kimg": -1, "batch": 0})
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "", "\x00"])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"config\.yaml"):
+        SampleConfig.read(path)
+
+
+def test_unknown_key_in_yaml_names_the_file_and_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("total_kimg: 1\nlearning: 2\n")
+    with pytest.raises(UsageError, match=r"config\.yaml.*learning"):
+        TrainConfig.read(path)
+
+
+def test_configs_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        SampleConfig().steps = 3
+
+
+def test_lists_are_read_from_one_word() -> None:
+    assert TrainConfig.make({"total_kimg": 1, "channel_mult": "1,2,2"}).channel_mult == (1, 2, 2)

@@ -1,0 +1,166 @@
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from echosweep import sampling
+from echosweep.build import build_denoiser, build_sampler, load_model
+from echosweep.commands.sample import sample
+from echosweep.commands.train import train
+from echosweep.config import SampleConfig, TrainConfig
+from echosweep.data.store import FrameStore, Preparation, partial_path
+from echosweep.errors import UsageError
+from echosweep.training.distributed import World
+
+ALONE = World(0, 1, torch.device("cpu"))
+SEEDS = [3, 1, 4, 15, 9, 2, 6, 5, 35]
+
+
+@pytest.mark.parametrize("settings", [{"S_churn": 5.0}, {"sampler": "ode"}, {"sampler": "euler"}])
+def test_an_image_is_the_same_alone_and_among_others(
+    small_run: Path, settings: dict[str, Any]
+) -> None:
+    denoiser = load_model(small_run)
+    sampler = build_sampler(SampleConfig.make({"steps": 4, **settings}), denoiser.framework)
+    together = sampling.draw_images(denoiser, SEEDS, sampler)
+    for i, seed in enumerate(SEEDS):
+        assert np.array_equal(sampling.draw_images(denoiser, [seed], sampler)[0], together[i])
+
+
+@pytest.mark.parametrize("network", ["adm-tiny", "ncsnpp-tiny"])
+def test_batches_of_1_7_and_64_make_the_same_stores(network: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = TrainConfig.make({"network": network, "model_channels": 8, "total_kimg": 1})
+    preparation = Preparation((16, 16))
+    denoiser = build_denoiser(config, preparation).eval()
+    with torch.no_grad():
+        for weight in denoiser.parameters():  # an untrained network starts at zero
+            weight.add_(0.02 * torch.randn_like(weight))
+    sampler = build_sampler(SampleConfig(steps=3), denoiser.framework)
+
+    def draw(seeds: Sequence[int]) -> NDArray[np.uint8]:
+        return sampling.draw_images(denoiser, seeds, sampler)
+
+    stores = [
+        sampling.write_images(
+            tmp_path / str(batch), draw, range(20), preparation, {}, ALONE, batch=batch
+        )
+        for batch in (1, 7, 64)
+    ]
+    contents = {store.content for store in stores if store}
+    assert len(contents) == 1
+
+
+def test_an_interrupted_sampling_continues_where_it_stopped(tmp_path: Path) -> None:
+    drawn: list[int] = []
+
+    def draw(seeds: Sequence[int]) -> NDArray[np.uint8]:
+        if len(drawn) == 4:
+            raise KeyboardInterrupt
+        drawn.extend(seeds)
+        return np.array([np.full((8, 8), seed) for seed in seeds], np.uint8)
+
+    arguments: Any = (range(10, 16), Preparation((8, 8)), {"kind": "test"}, ALONE, 2)
+    with pytest.raises(KeyboardInterrupt):
+        sampling.write_images(tmp_path / "out", draw, *arguments)
+    drawn.append(-1)
+    store = sampling.write_images(tmp_path / "out", draw, *arguments)
+    assert store is not None
+    assert drawn == [10, 11, 12, 13, -1, 14, 15]
+    assert store.images[:, 0, 0].tolist() == store.index["frame"].tolist() == [*range(10, 16)]
+    assert not partial_path(tmp_path / "out").exists()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("images.npy", "index.npy", "videos.json", "manifest.json")
+    }
+
+
+def test_pixels_are_truncated_and_clipped() -> None:
+    x = torch.tensor([-2, -1, -0.999, 0, 0.999, 1, 2.0], dtype=torch.float64).reshape(-1, 1, 1, 1)
+    assert sampling.to_uint8(x).flatten().tolist() == [0, 0, 0, 128, 255, 255, 255]
+
+
+def test_every_image_comes_back_from_uint8() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    assert np.array_equal(sampling.to_uint8(levels / 127.5 - 1)[0], levels[0, 0].numpy())
+
+
+def test_sample_writes_a_store_like_the_training_data(
+    small_run: Path, small_store: Path, tmp_path: Path
+) -> None:
+    store = sample(small_run, tmp_path / "out", num=5, steps=3, seed=7, grid=tmp_path / "grid.png")
+    assert store is not None
+    assert store.fingerprint == FrameStore.open(small_store).fingerprint
+    assert store.index["frame"].tolist() == [7, 8, 9, 10, 11]
+    assert store.manifest["source"]["kind"] == "generated"
+    assert Image.open(tmp_path / "grid.png").size == (5 * 18 - 2, 16)
+    with pytest.raises(UsageError, match="exists already"):
+        sample(small_run, tmp_path / "out", num=5)
+
+
+def test_another_task_s_partial_store_is_refused(small_run: Path, tmp_path: Path) -> None:
+    first = sample(small_run, tmp_path / "out", num=2, steps=2)
+    assert first is not None
+    partial = partial_path(tmp_path / "out")
+    shutil.move(tmp_path / "out", partial)
+    (partial / "task.json").write_text('{"kind": "generated", "nimg": 1}')
+    with pytest.raises(UsageError, match=r"other settings \(.*nimg"):
+        sample(small_run, tmp_path / "out", num=2, steps=2)
+
+
+def test_snapshots_can_be_sampled(small_run: Path, tmp_path: Path) -> None:
+    first = min((small_run / "snapshots").glob("*.safetensors"))
+    untrained = sample(first, tmp_path / "untrained", num=3, steps=4)
+    trained = sample(small_run, tmp_path / "trained", num=3, steps=4)
+    assert untrained is not None
+    assert trained is not None
+    assert untrained.content != trained.content
+
+
+def test_labels_are_drawn_or_given(
+    small_store: Path, small_network: dict[str, Any], tmp_path: Path
+) -> None:
+    run = train(small_store, tmp_path / "run", total_kimg=0.016, label="side", **small_network)
+    sample(run, tmp_path / "any", num=2, steps=2)
+    sample(run, tmp_path / "left", num=2, steps=2, label="left")
+    with pytest.raises(UsageError, match=r"label 'up' is not known.*left, right"):
+        sample(run, tmp_path / "up", num=2, steps=2, label="up")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num": 0}, "num 0"),
+        ({"batch": 0}, "batch 0"),
+        ({"seed": -1}, "seed -1"),
+        ({"steps": 1}, "steps = 1"),
+        ({"sampler": "ode", "S_churn": 3}, "'ode' has no S_churn"),
+        ({"sampler": "heun", "solver": "euler"}, "'heun' has no solver"),
+        ({"stps": 1}, "did you mean 'steps'"),
+        ({"label": "left"}, "label 'left'"),
+    ],
+)
+def test_wrong_settings_are_refused_before_any_work(
+    small_run: Path, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        sample(small_run, tmp_path / "out", **settings)
+    assert message in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("framework", ["vp", "ve", "iddpm"])
+def test_every_framework_trains_and_samples(
+    framework: str, small_store: Path, small_network: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = {**small_network, "framework": framework, "grid_images": 0}
+    run = train(small_store, tmp_path / "run", total_kimg=0.016, **settings)
+    for sampler in ("heun", "ode"):
+        store = sample(run, tmp_path / sampler, num=2, steps=3, sampler=sampler)
+        assert store is not None
+        assert store.images[:].std() > 0

@@ -1,0 +1,91 @@
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from echosweep.errors import EchoSweepError, UsageError
+from echosweep.training import checkpoint
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "state" / "000000000008"
+    checkpoint.save(path, {"w": torch.arange(6.0).reshape(2, 3)}, {"nimg": 8})
+    return path
+
+
+def test_what_was_saved_is_loaded(saved: Path) -> None:
+    tensors, facts = checkpoint.load(saved)
+    assert torch.equal(tensors["w"], torch.arange(6.0).reshape(2, 3))
+    assert facts["nimg"] == 8
+    assert names(saved.parent) == ["000000000008.json", "000000000008.safetensors"]
+
+
+@pytest.mark.parametrize("place", [0, 9, -1])
+def test_a_flipped_bit_is_found(saved: Path, place: int) -> None:
+    weights = saved.with_name(saved.name + ".safetensors")
+    data = bytearray(weights.read_bytes())
+    data[place] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(EchoSweepError, match="SHA-256"):
+        checkpoint.load(saved)
+
+
+def test_a_truncated_file_is_found(saved: Path) -> None:
+    weights = saved.with_name(saved.name + ".safetensors")
+    weights.write_bytes(weights.read_bytes()[:-3])
+    with pytest.raises(EchoSweepError, match="SHA-256"):
+        checkpoint.load(saved, "remove it")
+
+
+class _Bomb:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_pickle_dressed_as_weights_is_refused_and_not_run(saved: Path, protocol: int) -> None:
+    mark = saved.parent / "ran"
+    weights = saved.with_name(saved.name + ".safetensors")
+    weights.write_bytes(pickle.dumps(_Bomb(mark), protocol))
+    with pytest.raises(EchoSweepError, match="pickle"):
+        checkpoint.load(saved)
+    assert not mark.exists()
+
+
+def test_a_torch_archive_dressed_as_weights_is_refused(saved: Path) -> None:
+    weights = saved.with_name(saved.name + ".safetensors")
+    torch.save({"w": torch.zeros(2)}, weights)
+    assert zipfile.is_zipfile(weights)
+    with pytest.raises(EchoSweepError, match="pickle or zip"):
+        checkpoint.load(saved)
+
+
+def test_facts_that_are_no_json_or_absent_are_named(saved: Path, tmp_path: Path) -> None:
+    saved.with_name(saved.name + ".json").write_text("{")
+    with pytest.raises(EchoSweepError, match="damaged"):
+        checkpoint.load(saved)
+    with pytest.raises(UsageError, match="echosweep train"):
+        checkpoint.read_facts(tmp_path / "nothing" / "model")
+
+
+def test_a_failed_save_keeps_the_old_pair(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(saved, {"w": torch.zeros(1)}, {"nimg": 9})
+    monkeypatch.undo()
+    assert checkpoint.load(saved)[1]["nimg"] == 8
+    assert names(saved.parent) == ["000000000008.json", "000000000008.safetensors"]
