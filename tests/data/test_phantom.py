@@ -394,6 +394,17 @@ def test_a_video_depends_on_its_own_number_only(made: Path, tmp_path: Path) -> N
     ]
 
 
+def test_the_first_video_of_seed_zero_stays_what_it_was() -> None:
+    """A change here is a new data set: count `_VERSION` up."""
+    scene = Scene.draw(0, 0, 64, 112)
+    diastole, systole = tracings(scene, 64)
+    assert (video_name(0, 0), module._VERSION) == ("0X52653ED3B2E457FC", 1)
+    assert (diastole.frame, systole.frame, scene.fps) == (51, 30, 54.31)
+    assert diastole.volume_ml == pytest.approx(90.713730, abs=1e-4)
+    assert systole.volume_ml == pytest.approx(54.337245, abs=1e-4)
+    assert Renderer(scene).frame(0)[scene.sector.mask].mean() == pytest.approx(47.04, abs=0.05)
+
+
 def test_seeds_give_different_hearts() -> None:
     assert video_name(0, 0) != video_name(1, 0)
     assert Scene.draw(0, 0, 8, 64).heart != Scene.draw(1, 0, 8, 64).heart

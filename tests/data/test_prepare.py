@@ -20,13 +20,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echosweep import runs
+from echosweep.data import SOURCES
+from echosweep.data.decoding import Task, decode_clip
 from echosweep.data.prepare import prepare
 from echosweep.data.source import Clip
 from echosweep.data.splits import assign_splits, name_patients, split_clips
-from echosweep.data.store import SPLITS, FrameStore, partial_path
+from echosweep.data.store import SPLITS, FrameStore, Preparation, partial_path
 from echosweep.errors import EchoSweepError, UsageError
 
 SHARES = (0.75, 0.125, 0.125)
+SOURCE_OF = {
+    **{f"x.{suffix}": "folder" for suffix in ("avi", "mp4", "gif", "mpg", "mkv", "wmv")},
+    **{"x.dcm": "dicom", "x.png": "images", "x.tif": "images", "x.jpg": "images"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +74,13 @@ def test_the_number_of_workers_changes_no_byte(folder: Path, tmp_path: Path) -> 
     one = prepare(folder, tmp_path / "one", size=16, workers=1)
     three = prepare(folder, tmp_path / "three", size=16, workers=3)
     assert hashes(one) == hashes(three)
+
+
+def test_a_source_that_lists_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in" / "Videos").mkdir(parents=True)
+    (tmp_path / "in" / "FileList.csv").write_text("FileName,EF,ESV,EDV,Split\n")
+    with pytest.raises(UsageError, match="lists no video"):
+        prepare(tmp_path / "in", tmp_path / "store", patient_regex="(x)")
 
 
 @pytest.mark.parametrize("clips", [0, 1, 5])
@@ -200,20 +213,18 @@ def test_frames_that_change_size_are_excluded(tmp_path: Path) -> None:
     mark=st.sampled_from(
         [b"", b"RIFF\x00\x00\x00\x00AVI LIST", b"GIF89a\x10\x00\x10\x00", b"\x89PNG"]
     ),
-    name=st.sampled_from(["x.avi", "x.mp4", "x.gif", "x.mpg", "x.dcm", "x.png", "x.tif"]),
+    name=st.sampled_from(sorted(SOURCE_OF)),
 )
 def test_garbage_is_excluded_and_never_a_crash(
     tmp_path_factory: pytest.TempPathFactory, garbage: bytes, mark: bytes, name: str
 ) -> None:
     root = tmp_path_factory.mktemp("garbage")
-    (root / "in").mkdir()
-    (root / "in" / name).write_bytes(mark + garbage)
-    try:
-        store = prepare(root / "in", root / "store", size=8, max_excluded=1, workers=1)
-    except EchoSweepError as error:
-        assert "no image to write" in str(error)
-    else:  # a lucky picture
-        assert store.images.shape[1:] == (8, 8)
+    (root / name).write_bytes(mark + garbage)
+    task = Task(SOURCE_OF[name], 5, Preparation((8, 8)))
+    (clip,) = SOURCES[task.kind].clips(root)
+    result = decode_clip(task, clip)
+    assert result.images.shape == (len(result.numbers), 8, 8)
+    assert bool(result.fault) == (result.numbers == [])
 
 
 # --- the disk -------------------------------------------------------------------------------
@@ -226,7 +237,7 @@ def test_a_full_disk_is_explained_and_the_next_run_continues(folder: Path, tmp_p
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
-        with pytest.raises(EchoSweepError, match="disk of .* is full.*it continues"):
+        with pytest.raises(EchoSweepError, match=r"disk of .* is full.*it continues"):
             prepare(folder, tmp_path / "store", size=64, workers=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -306,14 +317,22 @@ def test_patients_are_read_from_names() -> None:
             name_patients(clips, pattern)
 
 
-def test_patients_of_the_real_clips_stay_together(shared_data: Path, tmp_path: Path) -> None:
-    store = prepare(
-        shared_data / "clips", tmp_path / "store", size=8, every=200, patient_regex=r"(pat\d)"
-    )
-    splits = {(video.patient, video.split) for video in store.videos if video.patient}
-    assert len(splits) == 3
-    assert len(store.videos) == 36
+def test_patients_of_the_real_clips_stay_together(shared_data: Path) -> None:
+    clips = name_patients(SOURCES["folder"].clips(shared_data / "clips"), r"(pat\d)")
+    done = split_clips(clips, SHARES, 0)
+    splits = {(clip.patient, clip.split) for clip in done if clip.patient}
+    assert len(done) == 36
+    assert sorted(patient for patient, _ in splits if patient) == ["pat1", "pat2", "pat3"]
+
+
+def test_real_clips_are_whole(shared_data: Path, tmp_path: Path) -> None:
+    store = prepare(shared_data / "clips" / "linear", tmp_path / "store", every=10)
+    listed = json.loads((shared_data / "clips" / "manifest.json").read_text())
+    frames = {row["path"].removeprefix("linear/"): row["frames"] for row in listed}
     assert store.manifest["excluded"] == {}
+    for number, video in enumerate(store.videos):
+        kept = store.index["frame"][store.index["video"] == number]
+        assert kept.tolist() == list(range(0, frames[video.name], 10))
 
 
 # --- wrong arguments ------------------------------------------------------------------------

@@ -187,6 +187,23 @@ def test_the_fast_resize_stays_near_the_whole_filter(shared_data: Path) -> None:
         assert np.sqrt((error**2).mean()) < 0.003 * 255
 
 
+@pytest.mark.parametrize(
+    "name", ["convex/Reg_pat1Image_132943.mpeg", "linear/Reg_Image_18122_crop.mp4"]
+)
+def test_real_luma_agrees_with_the_colour_converter(shared_data: Path, name: str) -> None:
+    """FFmpeg's own conversion to grey, an independent path, gives the same full-range pixels."""
+    import av
+
+    path = shared_data / "clips" / name
+    with av.open(str(path)) as container:
+        for frame, ours in zip(container.decode(video=0), read(path, every=1), strict=False):
+            np.testing.assert_allclose(
+                pixels(ours).astype(int), frame.to_ndarray(format="gray").astype(int), atol=1
+            )
+            if ours.number == 20:
+                break
+
+
 def test_frames_below_eight_pixels_are_broken() -> None:
     with pytest.raises(Broken, match="100x7 pixels; at least 8"):
         small_image(Frame(0, Image.new("L", (100, 7))), Preparation((16, 16)))

@@ -50,9 +50,13 @@ def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
         yield Frame(number, Image.fromarray(np.ascontiguousarray(video[number])))
 
 
-@functools.lru_cache(maxsize=1)  # an .npz is decompressed whole: once a process, not once a clip
 def _load(path: Path) -> NDArray[np.uint8]:
     """Return the array in `path` as (V, T, H, W) or (V, T, H, W, 3), memory-mapped if .npy."""
+    return _load_once(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1)  # an .npz is decompressed whole: once a process, not once a clip
+def _load_once(path: Path, changed: int) -> NDArray[np.uint8]:
     try:
         loaded: Any = np.load(path, mmap_mode="r", allow_pickle=False)
         array = _only(loaded, path) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded

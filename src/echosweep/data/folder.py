@@ -47,10 +47,12 @@ def _table(path: Path) -> dict[str, dict[str, str]]:
     """Return the rows of the folder's table by file; raise UsageError for a file listed twice."""
     table = next((path / name for name in TABLES if (path / name).is_file()), None)
     rows: dict[str, dict[str, str]] = {}
-    for row in read_table(table, ["file"]) if table else ():
+    if table is None:
+        return rows
+    for row in read_table(table, ["file"]):
         if row["file"] in rows:
             raise UsageError(f"{table} lists {row['file']!r} twice; keep one of the two rows")
-        rows[row["file"]] = row | {"split": read_split(row.get("split", ""), path / "x") or ""}
+        rows[row["file"]] = row | {"split": read_split(row.get("split", ""), table) or ""}
     return rows
 
 

@@ -11,6 +11,7 @@ import io
 import json
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from fractions import Fraction
@@ -51,6 +52,7 @@ def phantom(
 
     The same arguments give the same bytes with any number of `workers` (None: one a core). An
     interrupted call is continued by calling again; finished videos are kept. Returns `out`.
+    A script that calls this with several workers needs `if __name__ == "__main__":`.
     Raises UsageError for a bad number, or where `out` holds something else.
     """
     out = Path(out)
@@ -133,7 +135,7 @@ def encode_mjpeg(images: Iterable[NDArray[np.uint8]], size: int, fps: float) -> 
 def _checked(videos: int, frames: int, size: int, seed: int, workers: int | None) -> int:
     """Return the number of workers to use; raise UsageError for a number that cannot be."""
     if workers is None:
-        workers = min(videos, len(os.sched_getaffinity(0)))
+        workers = max(1, min(videos, _cores()))
     least = {
         "videos": (videos, 1),
         "frames": (frames, 1),
@@ -150,6 +152,11 @@ def _checked(videos: int, frames: int, size: int, seed: int, workers: int | None
             f"the nearest is {nearest}"
         )
     return workers
+
+
+def _cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _check_folder(out: Path, settings: dict[str, Any]) -> None:

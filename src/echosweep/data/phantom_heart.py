@@ -175,8 +175,9 @@ class Heart:
         length, half = np.float32(self.long_axis(beat)), np.float32(self.half_width(beat))
         mitral = y - length
         tricuspid = mitral + np.float32(_APICAL)
-        s = np.clip(y * np.float32(1 / length), 0, 1)
-        straight = x - np.float32(4 * self.bend) * s * (1 - s)
+        s = y * np.float32(1 / length)
+        bow: Floats = np.maximum(s - s * s, 0)
+        straight = x - np.float32(4 * self.bend) * bow
         inner, outer = self.ventricle(beat)
         wall = np.maximum(outer.distance(straight, y), mitral - np.float32(0.3))
         left = np.maximum(inner.distance(straight, y), mitral)

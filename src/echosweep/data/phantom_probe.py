@@ -99,7 +99,7 @@ class Sector:
     def scan_convert(self, samples: Floats) -> NDArray[np.uint8]:
         """Return beam space (R, B) in 0..255 as an image (size, size), zero outside the sector."""
         pixels, corners, weights = self._scan_table
-        values = np.take(samples, corners)
+        values = np.take(samples, corners, mode="clip")  # in range: no need of numpy's check
         values *= weights
         values = values.sum(0)
         image = np.zeros(self.size**2, np.uint8)
@@ -138,20 +138,20 @@ def _gaussian(width: Numbers) -> Floats:
 def _correlate(field: Floats, taps: Floats, axis: int) -> Floats:
     """Return `field` filtered along `axis` by symmetric `taps`, the edges repeated."""
     half, length = len(taps) // 2, field.shape[axis]
-    first, last = np.split(field, [1], axis)[0], np.split(field, [length - 1], axis)[1]
+    first, last = _cut(field, axis, 0, 1), _cut(field, axis, length - 1, length)
     padded = np.concatenate([*[first] * half, field, *[last] * half], axis)
-
-    def shifted(k: int) -> Floats:
-        window = slice(half + k, half + k + length)
-        return padded[:, window] if axis == 1 else padded[:, :, window]
-
-    out: Floats = taps[half] * shifted(0)
+    out: Floats = taps[half] * field
     pair = np.empty_like(out)
     for k in range(1, half + 1):
-        np.add(shifted(-k), shifted(k), out=pair)
+        left, right = (_cut(padded, axis, half + lag, half + lag + length) for lag in (-k, k))
+        np.add(left, right, out=pair)
         pair *= taps[half + k]
         out += pair
     return out
+
+
+def _cut(field: Floats, axis: int, start: int, stop: int) -> Floats:
+    return field[:, start:stop] if axis == 1 else field[:, :, start:stop]
 
 
 @dataclass(frozen=True)
@@ -177,12 +177,15 @@ class Texture:
         return cls(white, margin)
 
     def at(self, range_index: Floats, beam_index: Floats) -> Floats:
-        """Return the scatterers (2, R, B) at fractional samples, to half a sample."""
-        _, rows, columns = self.values.shape
-        i = ((range_index + np.float32(self.margin)) * np.float32(_OVERSAMPLING)).astype(np.int32)
-        j = ((beam_index + np.float32(self.margin)) * np.float32(_OVERSAMPLING)).astype(np.int32)
-        index = i.clip(0, rows - 1) * np.int32(columns) + j.clip(0, columns - 1)
-        scatterers: Floats = np.take(self.values.reshape(2, -1), index, axis=1)
+        """Return the scatterers (2, R, B) at fractional samples, to half a sample; repeating outside."""
+        columns = self.values.shape[2]
+        i, j = (
+            ((index + np.float32(self.margin)) * np.float32(_OVERSAMPLING)).astype(np.intp)
+            for index in (range_index, beam_index)
+        )
+        i *= columns
+        i += j
+        scatterers: Floats = np.take(self.values.reshape(2, -1), i, axis=1, mode="wrap")
         return scatterers
 
 

@@ -114,7 +114,7 @@ class Scene:
         x, z = self.sector.to_probe(_float32(range_index), _float32(beam_index))
         x, z = x - self.look.apex_x, z - self.look.apex_depth
         cos, sin = math.cos(self.look.tilt), math.sin(self.look.tilt)
-        return x * cos - z * sin, x * sin + z * cos
+        return _float32(x * cos - z * sin), _float32(x * sin + z * cos)
 
 
 class Renderer:

@@ -62,8 +62,10 @@ def prepare(
     preparation = _preparation(size, channels, fit, filter)
     _check_numbers(every, max_excluded, splits, workers)
     kind = _kind(source, kind)
-    clips = name_patients(SOURCES[kind].clips(source), patient_regex)
-    clips = split_clips(clips, splits, seed)
+    listed = SOURCES[kind].clips(source)
+    if not listed:
+        raise UsageError(f"{source} lists no video; is it the folder that you mean?")
+    clips = split_clips(name_patients(listed, patient_regex), splits, seed)
     facts = {
         **{"kind": kind, "name": source.resolve().name, "every": every, "seed": seed},
         **{"splits": list(splits), "videos": len(clips)},

@@ -25,8 +25,8 @@ __all__ = ["NETWORKS", "Preset", "UNet", "adm", "ddpmpp", "describe", "ncsnpp"]
 Preset = Callable[..., nn.Module]
 
 _TINY: dict[str, Any] = {
-    "model_channels": 32,
-    "channel_mult": (1, 2, 2),
+    "model_channels": 16,
+    "channel_mult": (1, 2, 4),
     "num_blocks": 1,
     "attention_factors": (4,),
 }

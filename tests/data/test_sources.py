@@ -1,0 +1,243 @@
+"""Each source: what it lists, what it labels, and what it says of a wrong layout."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from echosweep.data import array, echonet, folder, images
+from echosweep.data.prepare import prepare
+from echosweep.errors import UsageError
+
+COLUMNS = "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split"
+
+
+def echonet_folder(root: Path, videos: SimpleNamespace, header: str = COLUMNS) -> Path:
+    """Four videos by EchoNet's layout, one named with .avi, one listed but missing."""
+    names = ["0X1", "0X2.avi", "0X3", "0X4"]
+    splits = ["TRAIN", "VAL", "TEST", "TRAIN"]
+    for name in names[:3]:
+        path = root / "Videos" / f"{name.removesuffix('.avi')}.avi"
+        videos.write(path, videos.numbered(12), "mjpeg", "yuvj420p")
+    rows = [f"{n},55.5,40,90,16,16,50,12,{s}" for n, s in zip(names, splits, strict=True)]
+    (root / "FileList.csv").write_text("\n".join([header, *rows]) + "\n")
+    traced = ["FileName,X1,Y1,X2,Y2,Frame"]
+    for frame, width in ((7, 10), (3, 6)):
+        traced += [
+            f"0X1.avi,8,0,8,15,{frame}",
+            f"0X1.avi,{8 - width / 2},5,{8 + width / 2},5,{frame}",
+        ]
+    (root / "VolumeTracings.csv").write_text("\n".join(traced) + "\n")
+    return root
+
+
+# --- echonet --------------------------------------------------------------------------------
+
+
+def test_echonet_keeps_its_splits_and_labels(tmp_path: Path, videos: SimpleNamespace) -> None:
+    source = echonet_folder(tmp_path / "EchoNet-Dynamic", videos)
+    store = prepare(source, tmp_path / "store", size=16, every=4, max_excluded=0.3, workers=1)
+    assert store.manifest["source"]["kind"] == "echonet"
+    assert store.manifest["source"]["name"] == "EchoNet-Dynamic"
+    assert [(v.name, v.split) for v in store.videos] == [
+        *(("0X1", "train"), ("0X2", "val"), ("0X3", "test")),
+    ]
+    assert store.videos[1].labels == {"EF": 55.5, "ESV": 40.0, "EDV": 90.0}
+    # Frame 7 has the longer disc, so it is the end of diastole.
+    assert store.videos[0].labels == store.videos[1].labels | {"ED_frame": 7, "ES_frame": 3}
+    assert store.manifest["excluded"] == {"0X4": "listed but missing"}
+    assert np.rint(store.images[:3].mean(axis=(1, 2)) / 8).tolist() == [0, 4, 8]
+
+
+def test_echonet_without_tracings_has_no_phases(tmp_path: Path, videos: SimpleNamespace) -> None:
+    source = echonet_folder(tmp_path, videos)
+    (source / "VolumeTracings.csv").unlink()
+    assert all("ED_frame" not in clip.labels for clip in echonet.clips(source))
+
+
+def test_echonet_names_a_missing_column(tmp_path: Path, videos: SimpleNamespace) -> None:
+    source = echonet_folder(tmp_path, videos, COLUMNS.replace("EF", "Ejection"))
+    with pytest.raises(UsageError, match="no column EF; it has: FileName, Ejection, ESV, EDV"):
+        echonet.clips(source)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("VAL", "DEV", "split 'DEV'"),
+        ("0X3,", "0X1,", "lists 0X1 twice"),
+    ],
+)
+def test_echonet_refuses_a_wrong_row(
+    tmp_path: Path, videos: SimpleNamespace, old: str, new: str, message: str
+) -> None:
+    table = echonet_folder(tmp_path, videos) / "FileList.csv"
+    table.write_text(table.read_text().replace(old, new))
+    with pytest.raises(UsageError, match=message):
+        echonet.clips(tmp_path)
+
+
+def test_echonet_needs_its_videos_folder(tmp_path: Path) -> None:
+    (tmp_path / "FileList.csv").write_text(COLUMNS + "\n")
+    with pytest.raises(UsageError, match=r"FileList\.csv and Videos/"):
+        echonet.clips(tmp_path)
+
+
+# --- folder ---------------------------------------------------------------------------------
+
+
+def test_a_table_gives_patients_splits_and_labels(tmp_path: Path, videos: SimpleNamespace) -> None:
+    for name in ("a.mkv", "b.mkv", "sub/deep/c.mkv"):
+        videos.write(tmp_path / name, videos.numbered(2))
+    (tmp_path / "videos.csv").write_text(
+        "file,patient,split,view,EF\na.mkv,p1,TEST,A4C,61\nsub/deep/c.mkv,p1,,,\n", "utf-8-sig"
+    )
+    a, b, c = folder.clips(tmp_path)
+    assert (a.patient, a.split, a.labels) == ("p1", "test", {"view": "A4C", "EF": 61.0})
+    assert (b.patient, b.split, b.labels) == (None, None, {})
+    assert (c.patient, c.split, c.labels) == ("p1", None, {"folder": "sub/deep"})
+    store = prepare(tmp_path, tmp_path / "store", size=8, workers=1)
+    assert [video.split for video in store.videos] == ["test", "train", "test"]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("name,patient\na.mkv,p\n", "no column file; it has: name, patient"),
+        ("file,split\na.mkv,dev\n", "split 'dev' in .*videos.csv is not one of train, val, test"),
+        ("file\na.mkv\na.mkv\n", "lists 'a.mkv' twice"),
+        ("", "no column file; it has: nothing"),
+    ],
+)
+def test_a_wrong_table_is_refused(
+    tmp_path: Path, videos: SimpleNamespace, table: str, message: str
+) -> None:
+    videos.write(tmp_path / "a.mkv", videos.numbered(2))
+    (tmp_path / "videos.csv").write_text(table)
+    with pytest.raises(UsageError, match=message):
+        folder.clips(tmp_path)
+
+
+def test_a_table_that_is_no_text_is_refused(tmp_path: Path, videos: SimpleNamespace) -> None:
+    videos.write(tmp_path / "a.mkv", videos.numbered(2))
+    (tmp_path / "videos.csv").write_bytes(b"file\n\xff\xfe\x00")
+    with pytest.raises(UsageError, match="not a CSV file in UTF-8"):
+        folder.clips(tmp_path)
+
+
+def test_one_file_is_a_source_and_hidden_files_are_not(
+    tmp_path: Path, videos: SimpleNamespace
+) -> None:
+    path = videos.write(tmp_path / "a.mkv", videos.numbered(2))
+    videos.write(tmp_path / ".trash" / "b.mkv", videos.numbered(2))
+    assert [clip.name for clip in folder.clips(path)] == ["a.mkv"]
+    assert [clip.name for clip in folder.clips(tmp_path)] == ["a.mkv"]
+
+
+# --- images ---------------------------------------------------------------------------------
+
+
+def save(path: Path, level: int, mode: str = "L") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (16, 16), level if mode in ("L", "I;16") else (level, 0, 0)).save(path)
+
+
+def test_a_subfolder_of_images_is_a_video_in_natural_order(tmp_path: Path) -> None:
+    for number in range(12):
+        save(tmp_path / "in" / "video" / f"frame{number}.png", 10 * number)
+    save(tmp_path / "in" / "loose.bmp", 200)
+    loose, video = images.clips(tmp_path / "in")
+    assert (loose.name, loose.frames) == ("loose.bmp", 1)
+    assert (video.name, video.frames) == ("video", 12)
+    store = prepare(tmp_path / "in", tmp_path / "store", size=8, every=5, workers=1)
+    assert store.images[:, 0, 0].tolist() == [200, 0, 50, 100]
+    assert store.index["frame"].tolist() == [0, 0, 5, 10]
+
+
+def test_colour_images_give_luma_or_colour(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "red.png", 255, "RGB")
+    grey = prepare(tmp_path / "in", tmp_path / "grey", size=8, workers=1)
+    assert grey.images[0, 0, 0] == round(0.299 * 255)
+    colour = prepare(tmp_path / "in", tmp_path / "colour", size=8, channels=3, workers=1)
+    assert colour.images[0, 0, 0].tolist() == [255, 0, 0]
+    assert grey.fingerprint != colour.fingerprint
+
+
+def test_deep_images_are_excluded(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "deep.png", 4000, "I;16")
+    save(tmp_path / "in" / "fine.png", 40)
+    store = prepare(tmp_path / "in", tmp_path / "store", size=8, max_excluded=0.5, workers=1)
+    assert "mode I;16; 8-bit images are needed" in store.manifest["excluded"]["deep.png"]
+
+
+# --- array ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "videos", "frames"),
+    [((4, 9, 10), 4, 1), ((4, 9, 10, 3), 4, 1), ((2, 5, 9, 10), 2, 5), ((2, 5, 9, 10, 3), 2, 5)],
+)
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_the_shape_tells_images_from_videos(
+    tmp_path: Path, shape: tuple[int, ...], videos: int, frames: int, suffix: str
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "npy":
+        np.save(path, pixels)
+    else:
+        np.savez_compressed(path, pixels=pixels)
+    clips = array.clips(path)
+    assert [(clip.item, clip.frames) for clip in clips] == [(i, frames) for i in range(videos)]
+    read = [[np.asarray(f.image) for f in array.decode(clip, 1, 3)] for clip in clips]
+    np.testing.assert_array_equal(np.reshape(read, shape), pixels)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.zeros((2, 8, 8), np.float32), r"float32, uint8 .* np.rint\(array \* 255\)"),
+        (np.zeros((8, 8), np.uint8), r"shape \(8, 8\); what can be read"),
+        (np.zeros((0, 8, 8), np.uint8), r"shape \(0, 8, 8\)"),
+        (np.array([{"a": 1}], object), "not a plain NumPy array"),
+    ],
+)
+def test_other_arrays_are_refused(tmp_path: Path, value: np.ndarray, message: str) -> None:
+    np.save(tmp_path / "a.npy", value, allow_pickle=True)
+    with pytest.raises(UsageError, match=message):
+        prepare(tmp_path / "a.npy", tmp_path / "store")
+
+
+def test_an_archive_of_two_arrays_and_garbage_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", a=np.zeros(1), b=np.zeros(1))
+    with pytest.raises(UsageError, match=r"holds 2 arrays \(a, b\)"):
+        prepare(tmp_path / "two.npz", tmp_path / "store")
+    for garbage in (b"", b"garbage", b"PK\x03\x04 garbage", b"\x93NUMPY\x01\x00"):
+        (tmp_path / "bad.npy").write_bytes(garbage)
+        with pytest.raises(UsageError, match="not a plain NumPy array"):
+            prepare(tmp_path / "bad.npy", tmp_path / "store")
+
+
+# --- auto -----------------------------------------------------------------------------------
+
+
+def test_nothing_to_prepare_says_what_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").touch()
+    with pytest.raises(UsageError, match=r"nothing to prepare.*FileList.*avi.*DICOM.*png.*npy"):
+        prepare(tmp_path / "in", tmp_path / "store")
+    with pytest.raises(UsageError, match="nothing to prepare; looked for images"):
+        prepare(tmp_path / "in", tmp_path / "store", kind="images")
+    with pytest.raises(UsageError, match=r"there is no .*absent"):
+        prepare(tmp_path / "absent", tmp_path / "store")
+
+
+def test_an_ambiguous_folder_asks_for_the_kind(tmp_path: Path, videos: SimpleNamespace) -> None:
+    videos.write(tmp_path / "in" / "a.mkv", videos.numbered(2))
+    save(tmp_path / "in" / "b.png", 9)
+    with pytest.raises(UsageError, match="--kind folder or --kind images"):
+        prepare(tmp_path / "in", tmp_path / "store")
+    store = prepare(tmp_path / "in", tmp_path / "store", kind="folder", size=8, workers=1)
+    assert [video.name for video in store.videos] == ["a.mkv"]
