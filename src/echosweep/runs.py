@@ -143,7 +143,8 @@ def environment() -> dict[str, Any]:
     packages = ("echosweep", "torch", "numpy", "av", "safetensors")
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        # Names only: under a data-use agreement, where a file lies may say whose it is.
+        "command": [Path(word).name if os.sep in word else word for word in sys.argv],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu_name(),

@@ -121,7 +121,6 @@ def write_images(
         barrier(world)
         if not leads:
             return None
-        (partial / "done.npy").unlink()
         index = np.zeros(len(seeds), stores.INDEX_DTYPE)
         index["video"] = np.arange(len(seeds))
         index["frame"] = seeds

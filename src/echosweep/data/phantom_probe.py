@@ -34,7 +34,7 @@ class Sector:
     depth: float
     focus: float
     beam_width: float
-    pulse_length: float = 0.11
+    pulse_length: float = 0.085
 
     @property
     def cm(self) -> float:
@@ -177,7 +177,7 @@ class Texture:
         return cls(white, margin)
 
     def at(self, range_index: Floats, beam_index: Floats) -> Floats:
-        """Return the scatterers (2, R, B) at fractional samples, to half a sample; repeating outside."""
+        """Return the scatterers (2, R, B) at fractional samples, to half a one; wrapped outside."""
         columns = self.values.shape[2]
         i, j = (
             ((index + np.float32(self.margin)) * np.float32(_OVERSAMPLING)).astype(np.intp)
@@ -224,11 +224,12 @@ def compress(field: Floats, gain_db: Floats, low_db: float, high_db: float) -> F
 
 
 def average(grey: Floats) -> Floats:
-    """Return `grey` (R, B) under the weights 1, 2, 1 along both axes: a display's resizing."""
+    """Return `grey` (R, B) under the weights 1, 4, 1 along both axes: a display's resizing."""
     for _ in range(2):
-        out = np.float32(0.5) * grey.T
-        out[1:-1] += np.float32(0.25) * (grey.T[:-2] + grey.T[2:])
-        out[0] += np.float32(0.5) * grey.T[1]
-        out[-1] += np.float32(0.5) * grey.T[-2]
+        turned = grey.T
+        out: Floats = np.float32(2 / 3) * turned
+        out[1:-1] += np.float32(1 / 6) * (turned[:-2] + turned[2:])
+        out[0] += np.float32(1 / 3) * turned[1]
+        out[-1] += np.float32(1 / 3) * turned[-2]
         grey = out
     return grey

@@ -45,11 +45,11 @@ class Look:
             apex_x=float(np.clip(rng.normal(0.5, 0.35), -0.3, 1.2)),
             apex_depth=rng.uniform(2.5, 3.8),
             tilt=float(np.clip(rng.normal(0.0, 0.08), -0.18, 0.18)),
-            gain_db=rng.normal(0.5, 3.0),
+            gain_db=rng.normal(1.0, 2.7),
             range_db=rng.uniform(56, 66),
             slope_db=rng.uniform(0.0, 0.6),
             haze=rng.uniform(0.1, 0.4),
-            contrast_db=rng.uniform(2.5, 4.5),
+            contrast_db=rng.uniform(3.0, 5.5),
             dropout_db=rng.uniform(3, 11),
             blood=rng.uniform(0.015, 0.05),
             surroundings=rng.uniform(0.15, 0.4),
@@ -81,7 +81,7 @@ class Scene:
             half_angle=half_angle,
             depth=depth,
             focus=depth * rng.uniform(0.4, 0.6),
-            beam_width=rng.uniform(0.017, 0.025),
+            beam_width=rng.uniform(0.013, 0.020),
         )
         # A short clip is sampled more coarsely: it always shows a whole beat.
         fps = round(min(rng.uniform(40, 60), frames * heart.rate / 60), 2)

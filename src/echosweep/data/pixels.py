@@ -34,7 +34,7 @@ def small_image(frame: Frame, preparation: Preparation) -> NDArray[np.uint8]:
     mode = "L" if preparation.channels == 1 else "RGB"
     if preparation.fit == "crop":
         image = _resize(frame, crop_box((width, height), target), target, filter)
-        return np.asarray(image.convert(mode))
+        return np.asarray(image if image.mode == mode else image.convert(mode))
     inner = inner_size((width, height), target)
     canvas = Image.new(mode, target)
     corner = (target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2
@@ -73,6 +73,8 @@ def _resize(
     """
     width, height = box[2] - box[0], box[3] - box[1]
     blocks = max(1, int(width / target[0] / _GAP)), max(1, int(height / target[1] / _GAP))
+    if blocks == (1, 1) and not frame.limited:
+        return frame.image.resize(target, filter, box)
     image = frame.image.reduce(blocks, box)
     if frame.limited:
         image = expand_range(image)

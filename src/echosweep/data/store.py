@@ -13,7 +13,7 @@ unfinished ones live in `NAME.partial` beside it.
 import contextlib
 import json
 import os
-import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ FORMAT = 1
 INDEX_DTYPE = np.dtype([("video", "<i4"), ("frame", "<i4")])
 SPLITS = ("train", "val", "test")
 _HEADER_BYTES = 128  # room for the .npy header, written last: N is not known before
+_SECONDS_BETWEEN_SYNCS = 1.0  # a sync a video would take half the time of small ones
 _FILES = ("images.npy", "index.npy", "videos.json")
 
 
@@ -180,10 +181,15 @@ class StoreWriter:
         self._images.truncate(_HEADER_BYTES + self.count * self._image_bytes)
         self._images.seek(0, os.SEEK_END)
         self._journal = self._stack.enter_context(journal.open("a"))
+        self._unsynced: list[dict[str, Any]] = []
+        self._synced = time.monotonic()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stack.close()
+        try:
+            self._sync()
+        finally:
+            self._stack.close()
 
     @property
     def _image_shape(self) -> tuple[int, ...]:
@@ -213,11 +219,18 @@ class StoreWriter:
         self._note({"name": name, "excluded": reason, "frames": []})
 
     def _note(self, row: dict[str, Any]) -> None:
+        self.journal.append(row)
+        self._unsynced.append(row)
+        if time.monotonic() - self._synced > _SECONDS_BETWEEN_SYNCS:
+            self._sync()
+
+    def _sync(self) -> None:
+        """Make what was appended durable: the pixels first, then the rows that vouch for them."""
         self._images.flush()
         os.fsync(self._images.fileno())
-        self._journal.write(json.dumps(row) + "\n")
+        self._journal.writelines(json.dumps(row) + "\n" for row in self._unsynced)
         self._journal.flush()
-        self.journal.append(row)
+        self._unsynced, self._synced = [], time.monotonic()
 
     @property
     def excluded(self) -> dict[str, str]:
@@ -233,10 +246,9 @@ class StoreWriter:
         index = np.zeros(self.count, INDEX_DTYPE)
         index["video"] = np.repeat(np.arange(len(kept)), [len(row["frames"]) for row in kept])
         index["frame"] = np.concatenate([row["frames"] for row in kept])
-        self._images.flush()
+        self._sync()
         with (self.partial / "images.npy").open("r+b") as file:
             file.write(_npy_header((self.count, *self._image_shape)))
-        (self.partial / "journal.jsonl").unlink()
         return finish_partial(
             self.out, self.preparation, index, videos, {"excluded": self.excluded, **facts}
         )
@@ -296,10 +308,12 @@ def finish_partial(
             "sha256": {name: runs.sha256_file(partial / name) for name in _FILES},
         },
     )
-    for name in ("task.json", ".lock"):
-        (partial / name).unlink(missing_ok=True)
+    runs.sync_file(partial / "images.npy")
     partial.rename(out)
     runs.fsync_directory(out.parent)
+    for path in out.iterdir():
+        if path.name not in (*_FILES, "manifest.json"):  # what only resuming needed
+            path.unlink()
     return FrameStore.open(out, verify=False)
 
 
@@ -314,11 +328,6 @@ def write_store(
         for video, images in videos[len(writer.journal) :]:
             writer.append(video, images, range(len(images)))
         return writer.finish(**facts)
-
-
-def remove_partial(out: Path) -> None:
-    """Remove what an interrupted run left of `out`."""
-    shutil.rmtree(partial_path(out), ignore_errors=True)
 
 
 def _count_splits(index: NDArray[Any], videos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ order, so `every` picks the same frames whatever the codec.
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -71,13 +71,15 @@ def _kept_frames(packets: "Sequence[Packet]", every: int, promised: int) -> "Ite
     """Yield the kept frames by their rank in presentation time; skip what they do not need."""
     _check_whole(sum(packet.size > 0 for packet in packets), promised)
     context = packets[0].stream.codec_context
-    unneeded: Literal["ALL", "NONREF"] = "ALL" if context.codec.intra_only else "NONREF"
+    intra_only = context.codec.intra_only
     times = sorted({packet.pts or 0 for packet in packets if packet.size and not packet.is_discard})
     kept = {time: number for number, time in enumerate(times) if number % every == 0}
     lost = set(kept)
     for packet in packets:
         needed = not packet.size or packet.pts in kept
-        context.skip_frame = "DEFAULT" if needed else unneeded
+        if not needed and intra_only:
+            continue
+        context.skip_frame = "DEFAULT" if needed else "NONREF"
         for frame in packet.decode():
             _check_intact(frame)
             if frame.pts in lost:
