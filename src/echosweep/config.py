@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from echosweep import runs
@@ -100,11 +99,15 @@ class Config(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write the config to `path` as YAML, atomically."""
+        import yaml
+
         runs.write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Return the mapping in a YAML file; raise UsageError where there is none."""
+    import yaml  # here, not above: `--help` need not wait for it
+
     try:
         values = yaml.safe_load(Path(path).read_text())
     except OSError as error:

@@ -10,14 +10,11 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -140,6 +137,8 @@ class StopSignal:
 
 def environment() -> dict[str, Any]:
     """Return what a number's provenance needs: versions, machine, commit, command, time (UTC)."""
+    import platform  # here, not above: `--help` need not wait for it
+
     packages = ("echosweep", "torch", "numpy", "av", "safetensors")
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -155,22 +154,26 @@ def environment() -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _cpu_name() -> str:
+def _cpu_name() -> str | None:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
-    return platform.processor()
+    return None
 
 
 def _commit() -> str | None:
     """Return the commit of the checkout that this package runs from, None when installed."""
+    import subprocess
+
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         here = Path(__file__).parent
         arguments = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]

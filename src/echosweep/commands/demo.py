@@ -27,8 +27,8 @@ _IMAGES, _STEPS = 256, 18
 _SETTINGS: dict[str, Any] = {
     "network": "ddpmpp-tiny",
     "framework": "edm",
-    "batch": 32,
-    "lr": 1e-3,
+    "batch": 16,
+    "lr": 2e-3,
     "warmup_kimg": 1.0,
     "ema_rampup": 0.1,
     "dropout": 0.0,
