@@ -1,8 +1,10 @@
 """From names in a config to objects: the only file that sees every registry."""
 
+import inspect
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from echosweep.config import SampleConfig, TrainConfig
 from echosweep.data.store import Preparation
@@ -29,17 +31,26 @@ def build_denoiser(
     Raises UsageError where the network cannot take the image size, or a setting does not fit it.
     """
     framework, channels = build_framework(config), preparation.channels
-    settings = ("model_channels", "channel_mult", "num_blocks", "attention_factors")
-    chosen = {name: getattr(config, name) for name in settings}
     network = NETWORKS[config.network](
         resolution=preparation.size,
         in_channels=channels,
         out_channels=channels * framework.out_channel_factor,
         label_dim=len(classes),
         dropout=config.dropout,
-        **{name: value for name, value in chosen.items() if value is not None},
+        **_overrides(config),
     )
     return Denoiser(network, framework, sigma_data=config.sigma_data)
+
+
+def _overrides(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings of the network that replace its preset's."""
+    names = ("model_channels", "channel_mult", "num_blocks", "attention_factors", "num_heads")
+    chosen = {name: getattr(config, name) for name in names}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    allowed = inspect.signature(NETWORKS[config.network]).parameters
+    if wrong := sorted(given.keys() - allowed):
+        raise UsageError(f"network {config.network!r} has no {', '.join(wrong)}; leave it out")
+    return given
 
 
 def build_sampler(config: SampleConfig, framework: Framework) -> Sampler:

@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from echosweep import __version__
 from echosweep.config import Config, Registry, SampleConfig, TrainConfig, registered
 from echosweep.errors import EchoSweepError, UsageError
-from echosweep.progress import bar
+from echosweep.progress import bar, leads
 
 app = App(
     name="echosweep",
@@ -203,7 +203,8 @@ def train(
         path = run(
             data, out, config=settings, device=device, tensorboard=tensorboard, progress=progress
         )
-    print(f"{path}: trained. Next: echosweep sample {path} --out STORE --num 1000")
+    if leads():
+        print(f"{path}: trained. Next: echosweep sample {path} --out STORE --num 1000")
 
 
 @app.command

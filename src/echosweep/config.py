@@ -146,6 +146,9 @@ class TrainConfig(Config):
     attention_factors: tuple[PositiveInt, ...] | None = Field(
         None, description="downsampling factors with attention, as 2,4,8; default: preset's"
     )
+    num_heads: PositiveInt | None = Field(
+        None, description="adm: attention heads; default: one for every 64 channels"
+    )
     dropout: Fraction = Field(0.05, description="dropout probability")
     label: str | None = Field(None, description="label of the store to condition on (words only)")
 

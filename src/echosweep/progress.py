@@ -4,6 +4,7 @@ Long functions take `progress: Progress = silent` and call it; who calls them ow
 """
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -23,10 +24,17 @@ def silent(done: int, total: int, units: float | None = None) -> None:
     """Show nothing: the default of every `progress` argument."""
 
 
+def leads() -> bool:
+    """Say whether this process speaks: the first of those that `torchrun` started, or the only."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def bar(title: str, unit: str) -> Iterator[Progress]:
     """Yield a `Progress` that shows `title`, steps, the rate in `unit`/s and the time left."""
-    if sys.stderr.isatty():
+    if not leads():
+        yield silent
+    elif sys.stderr.isatty():
         with _live_bar(title, unit) as progress:
             yield progress
     else:
