@@ -10,7 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from echosweep.data.store import Preparation, Video, write_store
+from echosweep.data.store import Preparation, Video
+from echosweep.data.writer import write_store
 
 ROOT = Path(__file__).parents[1]
 

@@ -19,8 +19,15 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from echosweep import rng
-from echosweep.data import store as stores
-from echosweep.data.store import FrameStore, Preparation, Video
+from echosweep.data.store import (
+    INDEX_DTYPE,
+    FrameStore,
+    Preparation,
+    Video,
+    image_shape,
+    partial_path,
+)
+from echosweep.data.writer import begin_partial, finish_partial
 from echosweep.diffusion.denoiser import Denoiser
 from echosweep.diffusion.samplers import Sampler, run
 from echosweep.progress import Progress, silent
@@ -102,10 +109,10 @@ def write_images(
     work. Returns the store (on rank 0; None elsewhere).
     """
     leads = world.rank == 0
-    with stores.begin_partial(out, task) if leads else contextlib.nullcontext():
-        partial = stores.partial_path(out)
+    with begin_partial(out, task) if leads else contextlib.nullcontext():
+        partial = partial_path(out)
         if leads:
-            _allocate(partial, (len(seeds), *stores.image_shape(preparation)))
+            _allocate(partial, (len(seeds), *image_shape(preparation)))
         barrier(world)
         images = open_memmap(partial / "images.npy", mode="r+")
         done = open_memmap(partial / "done.npy", mode="r+")
@@ -121,11 +128,11 @@ def write_images(
         barrier(world)
         if not leads:
             return None
-        index = np.zeros(len(seeds), stores.INDEX_DTYPE)
+        index = np.zeros(len(seeds), INDEX_DTYPE)
         index["video"] = np.arange(len(seeds))
         index["frame"] = seeds
         videos = [asdict(Video(f"seed-{seed}")) for seed in seeds]
-        return stores.finish_partial(out, preparation, index, videos, {"source": dict(task)})
+        return finish_partial(out, preparation, index, videos, {"source": dict(task)})
 
 
 def _allocate(partial: Path, shape: tuple[int, ...]) -> None:

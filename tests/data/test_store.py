@@ -12,12 +12,11 @@ from echosweep import runs
 from echosweep.data.store import (
     FrameStore,
     Preparation,
-    StoreWriter,
     Video,
     check_comparable,
     partial_path,
-    write_store,
 )
+from echosweep.data.writer import StoreWriter, write_store
 from echosweep.errors import EchoSweepError, UsageError
 
 SMALL = Preparation((8, 10))

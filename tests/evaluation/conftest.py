@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from echosweep import rng
-from echosweep.data.store import FrameStore, Preparation, Video, write_store
+from echosweep.data.store import FrameStore, Preparation, Video
+from echosweep.data.writer import write_store
 from echosweep.evaluation.inception import layout
 
 PARTIAL = Path("inception", "inception2015_bnfolded_to_Mixed_7a_fp32.safetensors")

@@ -109,7 +109,10 @@ def _inception() -> Finding:
         extractor = build_inception(Options())
     except EchoSweepError as error:
         return Finding("Inception weights", "note", "none: no FID", str(error))
-    return Finding("Inception weights", "ok", f"gives {extractor.metric}")
+    if extractor.metric != "fid":
+        found = f"a partial file: gives {extractor.metric}, not FID"
+        return Finding("Inception weights", "note", found, "use the whole file for FID")
+    return Finding("Inception weights", "ok", "gives FID")
 
 
 def _package(module: str, extra: str, purpose: str) -> Finding:

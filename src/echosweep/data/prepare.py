@@ -21,7 +21,8 @@ from echosweep.data.decoding import Task, decoded
 from echosweep.data.pixels import FILTERS, FITS, MIN_SIDE
 from echosweep.data.source import Clip
 from echosweep.data.splits import name_patients, split_clips
-from echosweep.data.store import FrameStore, Preparation, StoreWriter, Video, image_shape
+from echosweep.data.store import FrameStore, Preparation, Video, image_shape
+from echosweep.data.writer import StoreWriter
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import Progress, silent
 

@@ -70,9 +70,8 @@ class TrainState:
         self.average.load_state_dict(_below("average.", tensors))
         for name, parameter in self.denoiser.named_parameters():
             for key in ("step", "exp_avg", "exp_avg_sq"):
-                # A step count is small, and stays on the CPU unless Adam is fused on a GPU.
-                moment = tensors[f"adam.{key}.{name}"]
-                self.optimizer.state[parameter][key] = moment.to(parameter.device)
+                moment = tensors[f"adam.{key}.{name}"].to(parameter.device)
+                self.optimizer.state[parameter][key] = moment
 
 
 def train_steps(
