@@ -4,7 +4,16 @@ The public API. Each name is imported when first used, so that `import echosweep
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from echosweep.build import load_model as load_model
+    from echosweep.commands.sample import sample as sample
+    from echosweep.commands.train import train as train
+    from echosweep.data.phantom import phantom as phantom
+    from echosweep.data.prepare import prepare as prepare
+    from echosweep.data.store import FrameStore as FrameStore
+    from echosweep.evaluation.evaluate import evaluate as evaluate
 
 __version__ = "0.1.0"
 

@@ -57,10 +57,10 @@ def train(
     given = config.model_dump(exclude_unset=True) if config else {}
     config = TrainConfig.make(given | settings)
     store, out = FrameStore.open(data), Path(out)
-    with world(device) as peers, _claimed(out, peers):
+    with world(device) as peers:
         run = Run(out, config, store, peers)
-        run.open()
-        with runs.StopSignal() as stop:
+        with _claimed(out, peers), runs.StopSignal() as stop:
+            run.open()
             run.train(stop, progress, tensorboard)
     return out
 
@@ -101,21 +101,25 @@ class Run:
         return {**what, "train_sig": runs.signature(what)}
 
     def open(self) -> None:
-        """Take the folder: check that it is this run's, load the newest checkpoint."""
-        record = self.out / "run.json"
-        if record.exists():
-            _check_same_run(self.out, json.loads(record.read_text()), self.identity)
-        elif any(path.name != ".lock" for path in self.out.iterdir()):
-            raise UsageError(f"{self.out} is not empty and not a run; choose another --out")
+        """Take the folder, if it is new or this run's own; load the newest checkpoint."""
+        if self.peers.rank == 0:
+            self._take()
+        barrier(self.peers)
         if newest := self._states()[-1:]:
             fix = f"remove {newest[0]}.json to continue from the checkpoint before it"
             tensors, facts = checkpoint.load(newest[0], fix)
             self.state.load(tensors)
             self.state.nimg, self.state.seconds = facts["nimg"], facts["seconds"]
-        if self.peers.rank == 0:
-            self.config.write(self.out / "config.yaml")
-            runs.write_json(self.out / "env.json", runs.environment())
-            runs.write_json(record, self.identity)
+
+    def _take(self) -> None:
+        record = self.out / "run.json"
+        if record.exists():
+            _check_same_run(self.out, json.loads(record.read_text()), self.identity)
+        elif any(path.name != ".lock" for path in self.out.iterdir()):
+            raise UsageError(f"{self.out} is not empty and not a run; choose another --out")
+        runs.write_json(record, self.identity)
+        self.config.write(self.out / "config.yaml")
+        runs.write_json(self.out / "env.json", runs.environment())
 
     def fraction(self) -> float:
         """Return the share of the run that is behind us: of its images or hours, what is more."""

@@ -1,7 +1,7 @@
 """Writing frame stores: beside their final place, resumable, renamed when whole.
 
-A partial store is a folder `OUT.partial`, locked by who writes it, that knows what task it belongs to.
-Invariant: what its journal (or its marks) vouch for is on disk before they say so.
+A partial store is a folder `OUT.partial`, locked by who writes it; it knows its task and takes no
+other. Invariant: what its journal (or its marks) vouch for is on disk before they say so.
 """
 
 import contextlib
