@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,18 @@ def test_snapshots_can_be_sampled(small_run: Path, tmp_path: Path) -> None:
     assert untrained is not None
     assert trained is not None
     assert untrained.content != trained.content
+
+
+def test_two_processes_make_the_store_that_one_makes(small_run: Path, tmp_path: Path) -> None:
+    alone = sample(small_run, tmp_path / "alone", num=20, steps=3)
+    arguments = ["sample", small_run, "--out", tmp_path / "shared", "-n", 20, "--steps", 3]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command = [*launcher, "--master-port", "29512", "-m", "echosweep", *arguments, "--batch", 3]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("20 images") == 1
+    assert alone is not None
+    assert FrameStore.open(tmp_path / "shared").content == alone.content
 
 
 def test_labels_are_drawn_or_given(

@@ -213,7 +213,7 @@ def sample(
     /,
     *,
     out: Path,
-    num: int = 50_000,
+    num: Annotated[int, Parameter(name=["--num", "-n"])] = 50_000,
     seed: int = 0,
     config: Path | None = None,
     options: _Sample = {},  # noqa: B006
