@@ -1,5 +1,6 @@
 """The command line as a user meets it: in a process of its own."""
 
+import errno
 import json
 import os
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from echosweep import cli
 
 
 def echosweep(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -50,6 +53,9 @@ def test_every_option_is_explained(command: str) -> None:
         (["prepare", "nowhere", "--out", "y"], 2, "nowhere"),
         (["prepare", ".", "--out", "y", "--size", "big"], 2, "--size 'big' must be as 64"),
         (["prepare", ".", "--out", "y", "--splits", "1,2"], 2, "must be 3 numbers"),
+        (["prepare", ".", "--out", "y", "--size", "8x8x8"], 2, "--size '8x8x8' must be as 64"),
+        (["phantom", "/proc/x"], 2, "/proc/x cannot be written"),
+        (["train", "--data", "x", "--out", "y", "--num-blocks", "0"], 2, "num_blocks = 0: Input"),
         (["sample", "nowhere", "--out", "y"], 2, "echosweep train"),
         (["evaluate", "a", "b", "--features", "random"], 2, "there is no a"),
         (["evaluate", "a", "b"], 2, "--features efficientnet-lite0"),
@@ -65,6 +71,46 @@ def test_a_wrong_call_gets_one_line_and_leaves_nothing(
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (MemoryError("9 GB"), 1, "out of memory (9 GB); make"),
+        (
+            RuntimeError("CUDA out of memory.\nTried"),
+            1,
+            "out of memory (CUDA out of memory.); make",
+        ),
+        (KeyError("x"), 1, "KeyError: 'x'; a fault of EchoSweep"),
+        (OSError(errno.ENOSPC, "No space", "a"), 1, "'a'; free some space and run"),
+        (KeyboardInterrupt(), 130, "run the same command again"),
+    ],
+)
+def test_what_nothing_foresaw_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    message: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    assert cli._run([]) == code
+    written = capsys.readouterr().err
+    assert message in written
+    assert written.count("\n") == 1
+
+
+@pytest.mark.parametrize("redirection", ["| true", ">&-", "2>&-"])
+def test_a_closed_stream_is_no_error(tmp_path: Path, redirection: str) -> None:
+    call = f"phantom {tmp_path / 'out'} --videos 1 --frames 1 --size 32"
+    command = f"set -o pipefail; {sys.executable} -m echosweep {call} {redirection}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert [line for line in done.stderr.splitlines() if not line.startswith("phantom: ")] == []
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

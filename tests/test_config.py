@@ -44,6 +44,8 @@ def test_identity_leaves_out_how_long_and_nothing_that_decides(values: Any) -> N
         ({}, "give --total-kimg or --budget-hours"),
         ({"total_kimg": 1, "netwrk": "adm"}, "unknown option 'netwrk'; did you mean 'network'?"),
         ({"total_kimg": 1, "network": "amd"}, "network 'amd' is not known; did you mean 'adm'?"),
+        ({"total_kimg": 1, "grid_steps": 1}, "grid_steps = 1: Input should be greater than"),
+        ({"total_kimg": 1, "seed": 2**63}, f"seed = {2**63}: Input should be less than"),
         ({"total_kimg": -1}, "total_kimg = -1: Input should be greater than 0"),
         ({"total_kimg": float("nan")}, "total_kimg = nan"),
         ({"total_kimg": 1, "precision": "fp8"}, "should be 'auto', 'fp32' or 'bf16'"),
@@ -62,7 +64,7 @@ def test_every_wrong_value_is_named_at_once() -> None:
         TrainConfig.make({"total_kimg": -1, "batch": 0})
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1", "", "\x00"])
+@pytest.mark.parametrize("text", ["a: [", "- 1", "", "\x00", "1: 2"])
 def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echosweep import runs
-from echosweep.errors import UsageError
+from echosweep.errors import EchoSweepError, UsageError
 
 JSON = st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.integers())
 
@@ -40,7 +40,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
 
 def test_jsonl_passes_over_a_cut_last_line(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text('{"a": 1}\n{"a": 2}\n{"a"')
+    path.write_text('{"a": 1}\n[3]\n{"a": 2}\n{"a"')
     assert runs.read_jsonl(path) == [{"a": 1}, {"a": 2}]
     assert runs.read_jsonl(tmp_path / "absent") == []
 
@@ -74,3 +74,48 @@ def test_environment_is_json_and_names_the_versions() -> None:
     value = json.loads(json.dumps(runs.environment()))
     assert value["packages"]["echosweep"]
     assert value["python"].count(".") == 2
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UsageError, match=f"{place} cannot be written"), runs.locked(place):
+            pass
+    for place in (tmp_path, tmp_path / "file" / "picture.png"):
+        with pytest.raises(UsageError, match=f"{place} cannot be written"):
+            runs.check_writable(place)
+    runs.check_writable(tmp_path / "new" / "picture.png")
+    assert (tmp_path / "new").is_dir()
+
+
+def test_a_full_disk_is_reported_with_the_file(tmp_path: Path) -> None:
+    def fail(file: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=f"No space.*{tmp_path / 'file'}"):
+        runs.atomic_write(tmp_path / "file", fail)
+
+
+@pytest.mark.parametrize("name", ["plain", "ä", "\udcff"])
+def test_a_record_comes_back_and_no_changed_byte_is_missed(tmp_path: Path, name: str) -> None:
+    """The last name is a file's whose bytes are not UTF-8."""
+    path, value = tmp_path / "record.json", {"name": name, "number": 0.1, "list": [1, None]}
+    runs.write_record(path, value)
+    assert runs.read_record(path, "fix it") == value
+    data = path.read_bytes()
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        try:
+            read = runs.read_record(path, "fix it")  # a space has changed, or the signature's name
+            assert {key: read[key] for key in value} == value
+        except EchoSweepError as error:
+            assert str(error).startswith(str(path))  # noqa: PT017
+            assert str(error).endswith("fix it")  # noqa: PT017
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "[" * 100_000, "\udcff"])
+def test_what_is_no_record_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(text, errors="surrogateescape")
+    with pytest.raises(EchoSweepError, match=r"record\.json is damaged .*; fix it"):
+        runs.read_record(path, "fix it")

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from echosweep import sampling
+from echosweep import runs, sampling
 from echosweep.build import build_denoiser, build_sampler, load_model
 from echosweep.commands.sample import sample
 from echosweep.commands.train import train
 from echosweep.config import SampleConfig, TrainConfig
 from echosweep.data.store import FrameStore, Preparation, partial_path
-from echosweep.errors import UsageError
+from echosweep.errors import EchoSweepError, UsageError
 from echosweep.training.distributed import World
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -157,6 +157,11 @@ def test_labels_are_drawn_or_given(
         ({"sampler": "heun", "solver": "euler"}, "'heun' has no solver"),
         ({"stps": 1}, "did you mean 'steps'"),
         ({"label": "left"}, "label 'left'"),
+        ({"seed": 2**31}, "choose smaller ones"),
+        ({"num": 2**31 - 1}, "there is no room for 549,756 MB"),
+        ({"sigma_min": 100.0}, "no noise levels between"),
+        ({"device": "nonsense"}, "device 'nonsense' cannot be used"),
+        ({"grid": "/proc/x/grid.png"}, "/proc/x/grid.png cannot be written"),
     ],
 )
 def test_wrong_settings_are_refused_before_any_work(
@@ -166,6 +171,36 @@ def test_wrong_settings_are_refused_before_any_work(
         sample(small_run, tmp_path / "out", **settings)
     assert message in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_diverged_model_makes_no_black_images(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(small_run)
+    next(model.parameters()).fill_(float("nan"))
+    monkeypatch.setattr("echosweep.commands.sample.load_model", lambda *_: model)
+    with pytest.raises(EchoSweepError, match="not finite"):
+        sample(small_run, tmp_path / "out", num=2, steps=2)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": ["a"]},
+        {"preparation": None},
+        {"preparation": {"size": [16, 16], "channels": 3}},
+        {"config": None},
+    ],
+)
+def test_weights_and_json_of_different_models_are_told_apart(
+    small_run: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    shutil.copy(small_run / "model.safetensors", tmp_path)
+    facts = runs.read_record(small_run / "model.json", "")
+    runs.write_record(tmp_path / "model.json", facts | change)
+    with pytest.raises(EchoSweepError, match="not those that their JSON describes"):
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize("framework", ["vp", "ve", "iddpm"])

@@ -12,7 +12,7 @@ from echosweep.diffusion import FRAMEWORKS
 from echosweep.diffusion.denoiser import Denoiser
 from echosweep.diffusion.frameworks import Framework
 from echosweep.diffusion.samplers import SAMPLERS, Sampler, options
-from echosweep.errors import UsageError
+from echosweep.errors import EchoSweepError, UsageError
 from echosweep.networks import NETWORKS
 from echosweep.training import checkpoint
 
@@ -78,9 +78,19 @@ def load_model(path: str | Path, device: str = "cpu") -> Denoiser:
     its file is damaged or not safetensors.
     """
     tensors, facts = checkpoint.load(model_path(path))
-    config = TrainConfig.make(facts["config"])
-    denoiser = build_denoiser(config, Preparation.from_json(facts["preparation"]), facts["classes"])
-    denoiser.load_state_dict(tensors)
+    try:
+        config, made = (
+            TrainConfig.make(facts["config"]),
+            Preparation.from_json(facts["preparation"]),
+        )
+        denoiser = build_denoiser(config, made, facts["classes"])
+        denoiser.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).split("\n")[0]
+        raise EchoSweepError(
+            f"{path}: the weights are not those that their JSON describes ({reason}); "
+            "copy the run again"
+        ) from None
     return denoiser.eval().requires_grad_(False).to(device)
 
 

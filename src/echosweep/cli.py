@@ -5,10 +5,12 @@ Results go to stdout (JSON where a machine may read them), progress and errors t
 command. Options of `train` and `sample` are the fields of their configs.
 """
 
+import io
 import json
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, get_type_hints
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
@@ -16,6 +18,7 @@ from echosweep import __version__
 from echosweep.config import Config, Registry, SampleConfig, TrainConfig, registered
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import bar, leads
+from echosweep.runs import NO_SPACE
 
 app = App(
     name="echosweep",
@@ -30,13 +33,14 @@ app["--help"].group = app["--version"].group = Group("Other", sort_key=9)
 
 def _options_of(config: type[Config]) -> Any:
     """Return a TypedDict with a config's fields: an option each, absent unless given."""
-    fields: dict[str, Any] = {}
+    # Types only: the limits are the config's to check, which says them in one line.
+    fields, types = dict[str, Any](), get_type_hints(config)
     for name, field in config.model_fields.items():
         marks = [mark for mark in field.metadata if isinstance(mark, Registry)]
         choices = f" ({', '.join(marks[0].keys)})" if marks else ""
         default = "" if field.default is None else f" [default: {field.default}]"
         # Lists are one word, 1,2,2: the config splits it.
-        kind = str if "tuple" in str(field.annotation) else field.annotation
+        kind = str if "tuple" in str(types[name]) else types[name]
         flag = "--" + name.replace("_", "-")
         mark = Parameter(name=flag, help=f"{field.description}{choices}{default}")
         fields[name] = Annotated[kind, mark]
@@ -380,12 +384,13 @@ def _read(kind: type[Config], path: Path | None, given: Any) -> Any:
     return kind.read(path, **given) if path else kind.make(given)
 
 
-def _size(text: str) -> int | tuple[int, int]:
+def _size(text: str) -> tuple[int, int]:
     try:
         sizes = [int(part) for part in text.lower().split("x")]
-        return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
-    except (ValueError, IndexError):
+        height, width = sizes * 2 if len(sizes) == 1 else sizes
+    except ValueError:
         raise UsageError(f"--size {text!r} must be as 64 or 112x112") from None
+    return height, width
 
 
 def _numbers(text: str, count: int) -> Any:
@@ -410,20 +415,38 @@ def _fail(message: str, code: int) -> int:
 def _run(arguments: list[str]) -> int:
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        print(end="", flush=True)
     except CycloptsError as error:
         return _fail(str(error), 2)
     except EchoSweepError as error:
         return _fail(str(error), error.exit_code)
+    except BrokenPipeError:  # who reads stdout has had enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        fix = "; free some space and run the same command again" if error.errno == 28 else ""
+        fix = "; free some space and run the same command again" if error.errno in NO_SPACE else ""
         return _fail(f"{error}{fix}", 1)
     except KeyboardInterrupt:
         return _fail("stopped; run the same command again to continue", 130)
+    except Exception as error:
+        return _fail(_explain(error), 1)
     return 0
+
+
+def _explain(error: Exception) -> str:
+    """Return what to do about an error that nothing foresaw."""
+    text = str(error).split("\n")[0]
+    if isinstance(error, MemoryError) or "memory" in text:  # torch raises RuntimeError
+        return f"out of memory ({text}); make the images, the batch or the network smaller"
+    return (
+        f"{type(error).__name__}: {text}; a fault of EchoSweep: report it with what --debug shows"
+    )
 
 
 def main() -> None:
     """Run the command line: the entry point `echosweep`. --debug anywhere shows tracebacks."""
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - some daemons
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path can hold any byte
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if len(arguments) < len(sys.argv) - 1:
         app(arguments)

@@ -26,7 +26,7 @@ def registered(package: str, registry: str) -> tuple[str, ...]:
 
     Read from the source, so that choices are known in milliseconds, before torch is imported.
     """
-    tree = ast.parse((_PACKAGE / package / "__init__.py").read_text())
+    tree = ast.parse((_PACKAGE / package / "__init__.py").read_bytes())
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(t, ast.Name) and t.id == registry for t in targets):
@@ -109,14 +109,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     import yaml  # here, not above: `--help` need not wait for it
 
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.safe_load(Path(path).read_bytes())
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold `name: value` lines, not {type(values).__name__}")
-    return values
+    return {str(name): value for name, value in values.items()}
 
 
 Positive = Annotated[float, Field(gt=0)]
@@ -168,7 +168,9 @@ class TrainConfig(Config):
     ema_rampup: Annotated[float, Field(ge=0)] = Field(
         0.05, description="half-life is at most this share of the images seen; 0: no ramp-up"
     )
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of weights, order and noise")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        0, description="seed of weights, order and noise"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="autocast of the network; auto: bf16 on a GPU, fp32 on a CPU"
     )
@@ -181,7 +183,7 @@ class TrainConfig(Config):
     grid_images: Annotated[int, Field(ge=0)] = Field(
         16, description="images in each sample grid; 0: no grids"
     )
-    grid_steps: PositiveInt = Field(18, description="sampler steps of the grids")
+    grid_steps: Annotated[int, Field(ge=2)] = Field(18, description="sampler steps of the grids")
 
     # How long, and what is kept on the way, can change between two calls of one run.
     _FREE: ClassVar = (

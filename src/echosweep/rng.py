@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def derive(*keys: int | str) -> int:
     """Return a 63-bit seed that is a stable function of `keys` (SHA-256 of their text)."""
-    text = "\x1f".join(map(str, keys)).encode()
+    text = "\x1f".join(map(str, keys)).encode(errors="surrogatepass")
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 

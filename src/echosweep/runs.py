@@ -6,6 +6,7 @@ Invariant: a path that exists under its final name is complete.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -13,13 +14,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from echosweep.errors import UsageError
+from echosweep.errors import EchoSweepError, UsageError
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHUNK = 1 << 22
 
 
@@ -39,7 +41,7 @@ def canonical_json(value: Any) -> str:
 
 def signature(value: Any, length: int = 16) -> str:
     """Return the first `length` hex digits of the SHA-256 of `value`'s canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+    return hashlib.sha256(canonical_json(value).encode(errors="surrogatepass")).hexdigest()[:length]
 
 
 def fsync_directory(path: Path) -> None:
@@ -67,20 +69,48 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)  # a full disk has no name of its own
         raise
     fsync_directory(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` atomically, as UTF-8."""
-    atomic_write(path, lambda file: file.write(text.encode()))
+    """Write `text` to `path` atomically, as UTF-8.
+
+    What is not UTF-8 in a file's name becomes an escape, \\udcff, that JSON reads back.
+    """
+    atomic_write(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` atomically, as indented JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_record(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` to `path` atomically, as JSON with a signature of itself."""
+    write_json(path, {**value, "signature": signature(value)})
+
+
+def read_record(path: Path, fix: str) -> dict[str, Any]:
+    """Return a JSON mapping, checked against its signature where it has one.
+
+    Raises EchoSweepError, which `fix` ends, if it is damaged; FileNotFoundError passes.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise EchoSweepError(f"{path} is damaged ({error}); {fix}") from None
+    if not isinstance(value, dict):
+        raise EchoSweepError(f"{path} is damaged (it holds no mapping); {fix}")
+    if value.pop("signature", signature(value)) != signature(value):
+        raise EchoSweepError(f"{path} does not match its signature: it was changed; {fix}")
+    return value
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -91,14 +121,34 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     for line in path.read_bytes().split(b"\n")[:-1]:
         with contextlib.suppress(json.JSONDecodeError):
             rows.append(json.loads(line))
-    return rows
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def check_writable(file: Path) -> None:
+    """Make the folder of `file`; raise UsageError if `file` could not be written there."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(file.parent, os.W_OK) and not file.is_dir()
+    except OSError:
+        writable = False
+    if not writable:
+        raise UsageError(f"{file} cannot be written; choose a file in a folder that can")
 
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold `directory` for this process alone; raise `UsageError` if another process has it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("a") as file:
+    """Hold `directory`, made if need be, for this process alone.
+
+    Raises UsageError if it cannot be made, or another process has it.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        opened = (directory / ".lock").open("a")
+    except OSError as error:
+        raise UsageError(
+            f"{directory} cannot be written ({error.strerror}); choose a folder that can"
+        ) from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

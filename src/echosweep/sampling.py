@@ -6,6 +6,10 @@ sizes. So --batch, the number of processes and where an interrupted run had got 
 """
 
 import contextlib
+import errno
+import math
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from echosweep import rng
+from echosweep import rng, runs
 from echosweep.data.store import (
     INDEX_DTYPE,
     FrameStore,
@@ -30,6 +34,7 @@ from echosweep.data.store import (
 from echosweep.data.writer import begin_partial, finish_partial
 from echosweep.diffusion.denoiser import Denoiser
 from echosweep.diffusion.samplers import Sampler, run
+from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import Progress, silent
 from echosweep.training.distributed import World, barrier
 
@@ -79,7 +84,7 @@ def draw_images(
     """Return the images of `seeds`, uint8 (N, H, W) or (N, H, W, 3).
 
     sampler: as `build_sampler` returns it. With classes, image i gets `label`, or else one that
-    its seed draws, every class alike.
+    its seed draws, every class alike. Raises EchoSweepError for a model that gives no images.
     """
     device = next(denoiser.parameters()).device
     noise = rng.ImageNoise(seeds, device)
@@ -90,7 +95,13 @@ def draw_images(
         picked = drawn if label is None else torch.full_like(drawn, list(classes).index(label))
         labels = one_hot(picked, len(classes)).to(torch.float32)
     fixed = FixedBatch(denoiser, CHUNK.get(device.type, 16))
-    return to_uint8(run(sampler(fixed, latents, noise=noise, labels=labels)))
+    x = run(sampler(fixed, latents, noise=noise, labels=labels))
+    if not bool(x.isfinite().all()):
+        raise EchoSweepError(
+            f"the model makes images that are not finite (first seed {seeds[0]}): its training "
+            "diverged; train again with a lower --lr, or take an earlier snapshot"
+        )
+    return to_uint8(x)
 
 
 def write_images(
@@ -137,9 +148,23 @@ def write_images(
 
 def _allocate(partial: Path, shape: tuple[int, ...]) -> None:
     """Make room for all images, and a mark for each, unless an earlier run did."""
-    if not (partial / "done.npy").exists():
-        open_memmap(partial / "images.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
-        open_memmap(partial / "done.npy", mode="w+", dtype=np.uint8, shape=shape[:1]).flush()
+    if (partial / "done.npy").exists():
+        return
+    path, marks = partial / "images.npy", np.zeros(shape[:1], np.uint8)
+    try:
+        if math.prod(shape) > shutil.disk_usage(partial).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        open_memmap(path, mode="w+", dtype=np.uint8, shape=shape).flush()
+        if hasattr(os, "posix_fallocate"):  # a write into a hole on a full disk kills the process
+            with path.open("rb+") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise UsageError(
+            f"there is no room for {math.prod(shape) / 1e6:,.0f} MB in {partial} "
+            f"({error.strerror}); free some space, choose another --out, or make fewer images"
+        ) from error
+    runs.atomic_write(partial / "done.npy", lambda file: np.save(file, marks))
 
 
 def _batches(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

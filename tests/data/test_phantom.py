@@ -5,6 +5,8 @@ import hashlib
 import io
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -389,6 +391,23 @@ def test_workers_and_interruptions_change_no_byte(
     assert calls == [(VIDEOS, VIDEOS, VIDEOS * FRAMES)]
 
 
+def test_workers_end_with_a_killed_run(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from echosweep.data.phantom import phantom\n"
+        "if __name__ == '__main__':\n"
+        "    phantom(sys.argv[1], 400, 64, workers=2, progress=lambda *done: print(*done))\n"
+    )
+    (tmp_path / "run.py").write_text(code)
+    command = [sys.executable, "-u", str(tmp_path / "run.py"), str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+        process.stdout.read()  # ends when the last worker does: each holds the pipe
+    assert (tmp_path / "out" / "phantom.json").exists()
+
+
 def test_a_video_depends_on_its_own_number_only(made: Path, tmp_path: Path) -> None:
     few = phantom(tmp_path / "few", 2, FRAMES, SIZE, seed=3)
     for path in (few / "Videos").iterdir():
@@ -432,6 +451,7 @@ def test_one_frame_is_traced_once(tmp_path: Path) -> None:
         ({"frames": 0}, "--frames 0"),
         ({"videos": -1}, "--videos -1"),
         ({"size": 30}, "--size 30 .* nearest is 32"),
+        ({"size": 100_000}, "--size 100000 .* nearest is 1024"),
         ({"size": 65}, "--size 65 .* nearest is 66"),
         ({"seed": -2}, "--seed -2"),
         ({"workers": 0}, "--workers 0"),

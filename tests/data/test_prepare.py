@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 
 from echosweep import runs
 from echosweep.data import SOURCES
-from echosweep.data.decoding import Task, decode_clip
+from echosweep.data.decoding import Task, decode_clip, sparing_workers
 from echosweep.data.prepare import prepare
 from echosweep.data.source import Clip
 from echosweep.data.splits import assign_splits, name_patients, split_clips
 from echosweep.data.store import SPLITS, FrameStore, Preparation, partial_path
+from echosweep.data.writer import StoreWriter
 from echosweep.errors import EchoSweepError, UsageError
 
 SHARES = (0.75, 0.125, 0.125)
@@ -119,6 +120,31 @@ def test_a_killed_run_continues_and_its_workers_end(folder: Path, tmp_path: Path
         assert time.monotonic() < deadline, "decoder processes outlive the run"
         time.sleep(0.1)
     assert hashes(prepare(folder, out, size=16, workers=1)) == hashes(whole)
+
+
+def test_processes_that_start_leave_ctrl_c_to_their_parent() -> None:
+    code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    started: list[str] = []
+
+    def start() -> None:
+        with sparing_workers():
+            signal.raise_signal(signal.SIGINT)
+            started.append(subprocess.check_output([sys.executable, "-c", code], text=True))
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert started == ["True\n"]
+
+
+def test_too_many_missing_videos_are_known_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "videos.csv").write_text("file\na.mkv\n")
+    (tmp_path / "in" / "b.mkv").write_bytes(b"garbage")
+    with pytest.raises(
+        EchoSweepError, match=r"a.mkv: listed but missing\)\. Mend or remove them and p"
+    ):
+        prepare(tmp_path / "in", tmp_path / "store")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 def _group_lives(group: int) -> bool:
@@ -250,7 +276,7 @@ def test_what_cannot_fit_is_refused_before_the_start(tmp_path: Path) -> None:
     videos = free // 1024**2 // 50 + 2
     array = np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.uint8, (videos, 50, 8, 8))
     del array  # sparse: nothing was written
-    with pytest.raises(EchoSweepError, match=r"needs about .* GB more.*GB free"):
+    with pytest.raises(EchoSweepError, match=r"needs about .* MB more.*MB free"):
         prepare(tmp_path / "a.npy", tmp_path / "store", size=1024, every=1, workers=1)
 
 
@@ -370,8 +396,11 @@ def test_an_existing_store_is_kept(folder: Path, tmp_path: Path) -> None:
 
 
 def test_errors_of_the_disk_other_than_space_are_not_dressed_up(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=os.strerror(errno.ENOTDIR)):
-        prepare(folder, tmp_path / "file" / "store", workers=1)
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(StoreWriter, "append", fail)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        prepare(folder, tmp_path / "store", workers=1)

@@ -1,5 +1,6 @@
 """Each source: what it lists, what it labels, and what it says of a wrong layout."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from echosweep.data import array, echonet, folder, images
 from echosweep.data.prepare import prepare
+from echosweep.data.store import FrameStore
 from echosweep.errors import UsageError
 
 COLUMNS = "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split"
@@ -68,6 +70,8 @@ def test_echonet_names_a_missing_column(tmp_path: Path, videos: SimpleNamespace)
     [
         ("VAL", "DEV", "split 'DEV'"),
         ("0X3,", "0X1,", "lists 0X1 twice"),
+        ("55.5", "good", r"FileList\.csv has 'good' where a number should be"),
+        ("55.5", "nan", r"FileList\.csv has 'nan' where a number should be"),
     ],
 )
 def test_echonet_refuses_a_wrong_row(
@@ -76,6 +80,16 @@ def test_echonet_refuses_a_wrong_row(
     table = echonet_folder(tmp_path, videos) / "FileList.csv"
     table.write_text(table.read_text().replace(old, new))
     with pytest.raises(UsageError, match=message):
+        echonet.clips(tmp_path)
+
+
+@pytest.mark.parametrize("frame", ["nan", "inf", "x"])
+def test_echonet_refuses_a_wrong_tracing(
+    tmp_path: Path, videos: SimpleNamespace, frame: str
+) -> None:
+    table = echonet_folder(tmp_path, videos) / "VolumeTracings.csv"
+    table.write_text(table.read_text().replace(",7\n", f",{frame}\n"))
+    with pytest.raises(UsageError, match=f"has '{frame}' where a number should be"):
         echonet.clips(tmp_path)
 
 
@@ -125,6 +139,22 @@ def test_a_table_that_is_no_text_is_refused(tmp_path: Path, videos: SimpleNamesp
     (tmp_path / "videos.csv").write_bytes(b"file\n\xff\xfe\x00")
     with pytest.raises(UsageError, match="not a CSV file in UTF-8"):
         folder.clips(tmp_path)
+
+
+def test_names_that_are_not_utf8_and_words_that_are_no_numbers_are_kept(
+    tmp_path: Path, videos: SimpleNamespace
+) -> None:
+    name = os.fsdecode(b"\xff.mkv")
+    videos.write(tmp_path / "in" / "a.mkv", videos.numbered(2))
+    try:
+        (tmp_path / "in" / "a.mkv").rename(tmp_path / "in" / name)
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 only")
+    (tmp_path / "in" / "videos.csv").write_text("file,EF\nb.mkv,nan\n")
+    (clip, _) = folder.clips(tmp_path / "in")
+    assert clip.labels == {"EF": "nan"}
+    store = prepare(tmp_path / "in", tmp_path / "store", size=8, max_excluded=0.5, workers=1)
+    assert [video.name for video in FrameStore.open(store.path).videos] == [name]
 
 
 def test_one_file_is_a_source_and_hidden_files_are_not(
@@ -212,7 +242,7 @@ def test_other_arrays_are_refused(tmp_path: Path, value: np.ndarray, message: st
 
 def test_an_archive_of_two_arrays_and_garbage_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", a=np.zeros(1), b=np.zeros(1))
-    with pytest.raises(UsageError, match=r"holds 2 arrays \(a, b\)"):
+    with pytest.raises(UsageError, match=r"^\S+two\.npz holds 2 arrays \(a, b\)"):
         prepare(tmp_path / "two.npz", tmp_path / "store")
     for garbage in (b"", b"garbage", b"PK\x03\x04 garbage", b"\x93NUMPY\x01\x00"):
         (tmp_path / "bad.npy").write_bytes(garbage)

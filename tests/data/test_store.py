@@ -93,11 +93,46 @@ def test_damage_is_found(tmp_path: Path, name: str, damage: str) -> None:
 def test_a_damaged_manifest_is_one_clear_error(tmp_path: Path) -> None:
     manifest = make(tmp_path / "store").path / "manifest.json"
     manifest.write_text(manifest.read_text()[:-20])
-    with pytest.raises(EchoSweepError, match="damaged frame store"):
+    with pytest.raises(EchoSweepError, match=r"manifest\.json is damaged"):
         FrameStore.open(tmp_path / "store")
     manifest.write_text(json.dumps({"format": 99}))
     with pytest.raises(UsageError, match="format 99, this version reads 1"):
         FrameStore.open(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"preparation": {"size": [10, 8]}},
+        {"preparation": {"size": "8"}},
+        {"preparation": {"size": [8, 10], "filter": "box"}},
+        {"preparation": {"size": [8, 10], "of": "tomorrow"}},
+        {"fingerprint": "0"},
+        {"sha256": None},
+    ],
+)
+def test_a_manifest_of_other_images_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    """Even where its signature is right: somebody wrote it by hand."""
+    path = make(tmp_path / "store").path / "manifest.json"
+    runs.write_record(path, runs.read_record(path, "") | wrong)
+    with pytest.raises(EchoSweepError, match="damaged frame store"):
+        FrameStore.open(tmp_path / "store")
+
+
+@pytest.mark.parametrize("name", ["images.npy", "index.npy", "videos.json"])
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"[1]"])
+def test_damage_is_one_clear_error_without_verification(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    (make(tmp_path / "store").path / name).write_bytes(content)
+    with pytest.raises(EchoSweepError, match="damaged frame store"):
+        FrameStore.open(tmp_path / "store", verify=False)
+
+
+def test_a_writer_that_fails_with_nothing_written_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="full"), StoreWriter(tmp_path / "store", SMALL, TASK):
+        raise OSError("full")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_not_a_store_is_named(tmp_path: Path) -> None:

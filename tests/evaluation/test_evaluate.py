@@ -1,5 +1,6 @@
 """The whole of `evaluate`: what it measures, refuses, caches and writes down."""
 
+import errno
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from echosweep import runs
 from echosweep.errors import UsageError
 from echosweep.evaluation.evaluate import evaluate
 from echosweep.evaluation.features import Options
@@ -134,6 +136,18 @@ def test_a_cache_that_cannot_be_written_is_refused(pair: tuple[Path, Path], tmp_
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="--cache"):
         rfd(*pair, cache=tmp_path / "file" / "below")
+
+
+def test_a_full_cache_costs_no_result(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(path: Path, write: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(runs, "atomic_write", fail)
+    record = evaluate(*pair, features="random", cache=tmp_path)
+    assert record["metrics"]["rfd"] > 0
+    assert any("could not be cached" in warning for warning in record["warnings"])
 
 
 def test_stores_made_differently_are_compared_only_by_name(pair: tuple[Path, Path], stores: Any):

@@ -8,14 +8,13 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from echosweep.errors import EchoSweepError, UsageError
+from echosweep.errors import EchoSweepError
 from echosweep.evaluation.features import (
     Extractor,
     Resize,
     extract,
     fold,
     half_pixel_bilinear,
-    pick_device,
     pil_bicubic,
     pil_bilinear,
     tf1_bilinear,
@@ -82,9 +81,3 @@ def test_a_feature_that_is_not_finite_names_the_image(stores: Any):
     extractor = Extractor("test", "test", 3, resize, "none", network, CPU)
     with pytest.raises(EchoSweepError, match=r"image 6 .*video second, frame 2"):
         list(extract(store, store.rows(), extractor, batch=4))
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "tpu0"])
-def test_a_device_that_is_not_here_is_a_usage_error(name: str):
-    with pytest.raises(UsageError, match=name):
-        pick_device(name)

@@ -1,3 +1,4 @@
+import errno
 import os
 import pickle
 import zipfile
@@ -5,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.training import checkpoint
@@ -89,3 +91,20 @@ def test_a_failed_save_keeps_the_old_pair(saved: Path, monkeypatch: pytest.Monke
     monkeypatch.undo()
     assert checkpoint.load(saved)[1]["nimg"] == 8
     assert names(saved.parent) == ["000000000008.json", "000000000008.safetensors"]
+
+
+def test_changed_facts_are_found(saved: Path) -> None:
+    facts = saved.with_suffix(".json")
+    facts.write_text(facts.read_text().replace('"nimg": 8', '"nimg": 9'))
+    with pytest.raises(EchoSweepError, match=r"json does not match its signature.*; fix it"):
+        checkpoint.load(saved, "fix it")
+
+
+def test_a_full_disk_keeps_its_number(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_file", fail)
+    with pytest.raises(OSError, match="No space") as caught:
+        checkpoint.save(saved, {}, {})
+    assert caught.value.errno == errno.ENOSPC

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,8 @@ from echosweep import runs
 from echosweep.build import load_model
 from echosweep.commands.train import plan, train
 from echosweep.config import TrainConfig
+from echosweep.data.store import Preparation, Video
+from echosweep.data.writer import write_store
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.training import checkpoint
 
@@ -162,3 +165,32 @@ def test_tensorboard_without_the_extra_names_it(
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(UsageError, match=r"echosweep\[tb\]"):
         train(small_store, tmp_path / "run", total_kimg=1, tensorboard=True, **small_network)
+
+
+def test_a_diverged_run_stops_and_says_so(
+    small_store: Path, small_network: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(EchoSweepError, match=r"diverged.*lower --lr \(was 1e\+06\)"):
+        train(small_store, out, total_kimg=0.8, grid_images=0, **small_network | {"lr": 1e6})
+    assert not (out / "model.json").exists()
+    assert "NaN" not in (out / "metrics.jsonl").read_text()
+
+
+def test_a_split_without_images_leaves_no_run(
+    small_network: dict[str, Any], tmp_path: Path
+) -> None:
+    images = np.zeros((2, 16, 16), np.uint8)
+    write_store(tmp_path / "store", Preparation((16, 16)), [(Video("v", "val"), images)])
+    with pytest.raises(UsageError, match="no image in split 'train'"):
+        train(tmp_path / "store", tmp_path / "run", total_kimg=1, **small_network)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_damaged_record_of_a_run_is_named(
+    small_store: Path, small_network: dict[str, Any], tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(EchoSweepError, match=r"run\.json is damaged.*choose another --out"):
+        train(small_store, tmp_path, total_kimg=1, **small_network)

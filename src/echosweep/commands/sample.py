@@ -4,9 +4,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from echosweep import runs
 from echosweep.build import build_sampler, load_model, model_path
 from echosweep.config import SampleConfig, check_choice
-from echosweep.data.store import FrameStore, Preparation
+from echosweep.data.store import INDEX_DTYPE, FrameStore, Preparation
 from echosweep.errors import UsageError
 from echosweep.progress import Progress, silent
 from echosweep.reporting import figures
@@ -15,6 +18,7 @@ from echosweep.training import checkpoint
 from echosweep.training.distributed import world
 
 _GRID_IMAGES = 64
+_SEEDS = np.iinfo(INDEX_DTYPE["frame"]).max + 1  # the index of a store keeps them
 
 
 def sample(
@@ -40,11 +44,17 @@ def sample(
     """
     if num < 1 or batch < 1 or seed < 0:
         raise UsageError(f"num {num} and batch {batch} must be 1 or more, seed {seed} 0 or more")
+    if seed + num > _SEEDS:
+        raise UsageError(f"seed {seed} + num {num} is more than {_SEEDS}; choose smaller ones")
+    if grid:
+        runs.check_writable(Path(grid))
     given = config.model_dump(exclude_unset=True) if config else {}
     config, path = SampleConfig.make(given | settings), model_path(model)
     facts = checkpoint.read_facts(path)
-    classes = facts["classes"]
+    classes = facts.get("classes", ())
     if config.label is not None:
+        if not classes:
+            raise UsageError(f"label {config.label!r}: {path} has no labels; leave --label out")
         check_choice("label", config.label, classes)
     with world(device) as peers:
         denoiser = load_model(model, str(peers.device))

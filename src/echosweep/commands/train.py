@@ -9,7 +9,6 @@ RUN/model.safetensors       averaged weights at the end, with model.json: all th
 """
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -22,18 +21,20 @@ from echosweep import runs
 from echosweep.build import build_denoiser, build_sampler
 from echosweep.config import SampleConfig, TrainConfig
 from echosweep.data.store import FrameStore
-from echosweep.errors import UsageError
+from echosweep.devices import pick_device
+from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import Progress, silent
 from echosweep.reporting import figures
 from echosweep.sampling import draw_images
 from echosweep.training import checkpoint
-from echosweep.training.batches import class_names, load_batches, load_rows, sigma_data
-from echosweep.training.distributed import World, agree, barrier, pick_device, world
+from echosweep.training.batches import class_names, load_batches, load_rows, rows_of, sigma_data
+from echosweep.training.distributed import World, agree, barrier, world
 from echosweep.training.estimate import estimate
 from echosweep.training.log import Log
 from echosweep.training.loop import TrainState, held_out_loss, share_of_batch, train_steps
 
 _STATES_KEPT = 2
+_LOST_STEPS = 10  # one step of a bad batch is mended, so many in a row are not
 _HELD_OUT_IMAGES = 256
 
 
@@ -68,7 +69,7 @@ def train(
 def plan(data: str | Path, *, config: TrainConfig, device: str | None = None) -> dict[str, Any]:
     """Return what `train` would do: the settings, the network's size, memory and time here."""
     store, picked = FrameStore.open(data, verify=False), pick_device(device)
-    rows = store.rows(None if config.split == "all" else config.split)
+    rows = rows_of(store, config)
     denoiser = build_denoiser(config, store.preparation, class_names(store, config.label))
     return {
         "config": config.model_dump(mode="json"),
@@ -88,7 +89,7 @@ class Run:
     def __init__(self, out: Path, config: TrainConfig, store: FrameStore, peers: World) -> None:
         share_of_batch(config, peers)
         self.out, self.config, self.store, self.peers = out, config, store, peers
-        self.classes = class_names(store, config.label)
+        self.classes, _ = class_names(store, config.label), rows_of(store, config)
         torch.manual_seed(config.seed)
         denoiser = build_denoiser(config, store.preparation, self.classes).to(peers.device)
         self.state = TrainState.new(denoiser, config)
@@ -114,7 +115,8 @@ class Run:
     def _take(self) -> None:
         record = self.out / "run.json"
         if record.exists():
-            _check_same_run(self.out, json.loads(record.read_text()), self.identity)
+            found = runs.read_record(record, f"choose another --out than {self.out}")
+            _check_same_run(self.out, found, self.identity)
         elif any(path.name != ".lock" for path in self.out.iterdir()):
             raise UsageError(f"{self.out} is not empty and not a run; choose another --out")
         runs.write_json(record, self.identity)
@@ -137,12 +139,19 @@ class Run:
 
     def _take_steps(self, log: Log, stop: runs.StopSignal, progress: Progress) -> None:
         batches = load_batches(self.store, self.config, self.peers.device)
-        saved, taken = self.state.seconds, self._snapshots_due(self.fraction())
+        lost, saved, taken = 0, self.state.seconds, self._snapshots_due(self.fraction())
         if self.state.nimg == 0:
             self._snapshot(log)  # the untrained network: what all later ones are compared with
         for step in train_steps(self.state, batches, self.config, self.peers):
             log.add(step)
-            done, asked = agree(self.peers, [self.fraction(), float(stop.asked)])
+            lost = 0 if math.isfinite(step.loss) else lost + 1
+            done, asked, most = agree(self.peers, [self.fraction(), float(stop.asked), lost])
+            if most >= _LOST_STEPS:
+                raise EchoSweepError(
+                    f"training diverged: at {step.nimg} images the loss of {_LOST_STEPS} steps was "
+                    f"not finite. Choose a lower --lr (was {self.config.lr:g}) or a longer "
+                    "--warmup-kimg, and another --out"
+                )
             progress(*self._position(done), step.nimg)
             if self._snapshots_due(done) > taken:
                 taken = self._snapshots_due(done)
@@ -245,9 +254,10 @@ def _claimed(out: Path, peers: World) -> Iterator[None]:
 
 
 def _check_same_run(out: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise UsageError that names what differs, unless both identities are equal."""
-    if found == wanted:
-        return
+    """Raise UsageError that names what differs, unless both identities say the same.
+
+    A setting that is newer than the run counts as None there, the default of such settings.
+    """
     if found["data"] != wanted["data"]:
         raise UsageError(f"{out} was trained on other images; choose another --out")
     was, now = found["config"], wanted["config"]
@@ -256,7 +266,8 @@ def _check_same_run(out: Path, found: dict[str, Any], wanted: dict[str, Any]) ->
         for name in {**was, **now}
         if was.get(name) != now.get(name)
     ]
-    raise UsageError(
-        f"{out} is a run with other settings ({'; '.join(changes)}); "
-        "give the same again to continue it, or choose another --out"
-    )
+    if changes:
+        raise UsageError(
+            f"{out} is a run with other settings ({'; '.join(changes)}); "
+            "give the same again to continue it, or choose another --out"
+        )

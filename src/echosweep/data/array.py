@@ -60,6 +60,8 @@ def _load_once(path: Path, changed: int) -> NDArray[np.uint8]:
     try:
         loaded: Any = np.load(path, mmap_mode="r", allow_pickle=False)
         array = _only(loaded, path) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
+    except UsageError:
+        raise
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} is not a plain NumPy array: {error}") from None
     return _as_videos(array, path)

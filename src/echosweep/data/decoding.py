@@ -4,6 +4,7 @@ At most two clips a process are on their way, so memory is bounded and a slow re
 decoders. Invariant: result i belongs to clip i, and a broken clip is a result with a fault.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -52,7 +53,7 @@ def decoded(task: Task, clips: Sequence[Clip], workers: int) -> Generator[Decode
         yield from (decode_clip(task, clip) for clip in clips)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads half-way
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin_worker)
+    pool = ProcessPoolExecutor(workers, context, initializer=begin_worker)
     try:
         yield from _in_order(pool, task, clips, _AHEAD * workers)
     except BrokenProcessPool:
@@ -106,16 +107,26 @@ def _in_order(
 ) -> Iterator[Decoded]:
     waiting: deque[Future[Decoded]] = deque()
     for clip in clips:
-        waiting.append(pool.submit(decode_clip, task, clip))
+        with sparing_workers():
+            waiting.append(pool.submit(decode_clip, task, clip))
         if len(waiting) == window:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
 
 
-def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextlib.contextmanager
+def sparing_workers() -> Iterator[None]:
+    """Block Ctrl-C: the processes that start within inherit that, this one gets it afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def begin_worker() -> None:
+    """End this process with its parent, however that ends."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

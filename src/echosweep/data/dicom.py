@@ -6,6 +6,8 @@ beside it. Invariant: no name or identifier of a patient leaves this module, onl
 """
 
 import hashlib
+import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,7 +109,7 @@ def _tissue(header: Any) -> Box | None:
 
 
 def _pseudonym(salt: bytes, text: str) -> str:
-    return hashlib.sha256(salt + text.encode()).hexdigest()[:12]
+    return hashlib.sha256(salt + os.fsencode(text)).hexdigest()[:12]
 
 
 def _header(file: Path) -> Any:
@@ -143,4 +145,5 @@ def _pydicom() -> Any:
         raise UsageError(
             'DICOM needs pydicom; install it with pip install "echosweep[dicom]"'
         ) from None
+    warnings.filterwarnings("ignore", module="pydicom")  # damage is noted once, as an exclusion
     return pydicom

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from echosweep.data import video
-from echosweep.data.source import Clip, Frame, read_labels, read_split, read_table
+from echosweep.data.source import Clip, Frame, read_number, read_split, read_table
 from echosweep.errors import UsageError
 
 LOOKS_FOR = "an EchoNet-Dynamic folder (FileList.csv and Videos/)"
@@ -50,11 +50,12 @@ def _clip(row: dict[str, str], root: Path, traced: Traced) -> Clip:
     stem = row["FileName"].removesuffix(".avi")
     file = root / "Videos" / f"{stem}.avi"
     promised = row.get("NumberOfFrames", "")
+    labels = {key: read_number(row[key], root / "FileList.csv") for key in _LABELS if row[key]}
     return Clip(
         name=stem,
         path=file,
         split=read_split(row["Split"], root / "FileList.csv"),
-        labels={**read_labels({key: row[key] for key in _LABELS}, skip=()), **traced.get(stem, {})},
+        labels={**labels, **traced.get(stem, {})},
         frames=int(float(promised)) if promised.replace(".", "", 1).isdigit() else 0,
         fault="" if file.is_file() else "listed but missing",
     )
@@ -66,7 +67,7 @@ def _traced_frames(table: Path) -> Traced:
     chords = defaultdict(lambda: defaultdict(list))
     needed = ["FileName", "X1", "Y1", "X2", "Y2", "Frame"]
     for row in read_table(table, needed) if table.is_file() else ():
-        x1, y1, x2, y2, frame = (_coordinate(row[name], table) for name in needed[1:])
+        x1, y1, x2, y2, frame = (read_number(row[name], table) for name in needed[1:])
         chord = math.hypot(x2 - x1, y2 - y1)
         chords[row["FileName"].removesuffix(".avi")][int(frame)].append(chord)
     return {name: _phases(frames) for name, frames in chords.items()}
@@ -86,10 +87,3 @@ def _phases(chords: dict[int, list[float]]) -> dict[str, float | str]:
         "ED_frame": max(area, key=area.__getitem__),
         "ES_frame": min(area, key=area.__getitem__),
     }
-
-
-def _coordinate(text: str, table: Path) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"{table} has {text!r} where a number should be") from None

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from echosweep import rng as seeds
 from echosweep import runs
+from echosweep.data.decoding import begin_worker, sparing_workers
 from echosweep.data.phantom_heart import Points, simpson
 from echosweep.data.phantom_scene import Renderer, Scene
 from echosweep.errors import UsageError
@@ -34,7 +35,7 @@ FILE_LIST += ["FPS", "NumberOfFrames", "Split"]
 TRACINGS = ["FileName", "X1", "Y1", "X2", "Y2", "Frame"]
 SPLITS = ("TRAIN", "VAL", "TEST")
 _VERSION = 1  # of the pictures: a folder begun by another version is not continued
-_MIN_SIZE = 32
+_MIN_SIZE, _MAX_SIZE = 32, 1024
 _QUALITY = 2  # MJPEG quantiser: 2 is the finest
 _FEW_FRAMES = 512  # rendered here: worker processes would take longer to start
 
@@ -145,11 +146,11 @@ def _checked(videos: int, frames: int, size: int, seed: int, workers: int | None
     for name, (value, minimum) in least.items():
         if value < minimum:
             raise UsageError(f"--{name} {value} is too few; give {minimum} or more")
-    if size < _MIN_SIZE or size % 2:
-        nearest = max(_MIN_SIZE, size + size % 2)
+    if not _MIN_SIZE <= size <= _MAX_SIZE or size % 2:
+        nearest = min(max(_MIN_SIZE, size + size % 2), _MAX_SIZE)
         raise UsageError(
-            f"--size {size} cannot be drawn; give an even number of {_MIN_SIZE} pixels or more, "
-            f"the nearest is {nearest}"
+            f"--size {size} cannot be drawn; give an even number from {_MIN_SIZE} to "
+            f"{_MAX_SIZE}, the nearest is {nearest}"
         )
     return workers
 
@@ -169,7 +170,7 @@ def _check_folder(out: Path, settings: dict[str, Any]) -> None:
             raise UsageError(f"{out} holds something else; give the name of a new folder")
         return
     try:
-        found = json.loads(note.read_text())
+        found = json.loads(note.read_bytes())
         different = [key for key in settings if found.get(key) != settings[key]]
     except (ValueError, AttributeError):
         raise UsageError(f"{note} is damaged; remove {out}, or give another folder") from None
@@ -196,8 +197,9 @@ def _run(jobs: Sequence[Job], workers: int, frames: int) -> Iterator[int]:
             yield done
         return
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        futures = [pool.submit(_write_video, *job) for job in jobs]
+    with ProcessPoolExecutor(min(workers, len(jobs)), context, begin_worker) as pool:
+        with sparing_workers():
+            futures = [pool.submit(_write_video, *job) for job in jobs]
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()

@@ -6,12 +6,11 @@ of interruptions; no patient (no video, where patients are unknown) is in two sp
 """
 
 import contextlib
-import errno
 import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,14 +20,13 @@ from echosweep.data.decoding import Task, decoded
 from echosweep.data.pixels import FILTERS, FITS, MIN_SIDE
 from echosweep.data.source import Clip
 from echosweep.data.splits import name_patients, split_clips
-from echosweep.data.store import FrameStore, Preparation, Video, image_shape
+from echosweep.data.store import FrameStore, Preparation, Video, image_shape, partial_path
 from echosweep.data.writer import StoreWriter
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import Progress, silent
 
 _MAX_SIDE = 1024
 _CLIPS_BETWEEN_SPACE_CHECKS = 20
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def prepare(
@@ -73,6 +71,7 @@ def prepare(
         "notes": dict(Counter(clip.note for clip in clips if clip.note)),
     }
     task = facts | {"preparation": asdict(preparation), "clips": _names_and_splits(clips)}
+    _check_excluded(out, clips, {}, max_excluded)
     with _disk_full_explained(out), StoreWriter(out, preparation, task) as writer:
         _write(writer, clips, Task(kind, every, preparation), max_excluded, workers, progress)
         return writer.finish(source=facts)
@@ -89,7 +88,7 @@ def _write(
     """Decode the clips that the journal has not, and append them in order."""
     todo = clips[len(writer.journal) :]
     workers = min(workers or _cores(), max(1, len(todo)))
-    _check_excluded(writer, clips, max_excluded)
+    _check_excluded(writer.out, clips, writer.excluded, max_excluded)
     progress(len(writer.journal), len(clips), writer.count)
     with contextlib.closing(decoded(task, todo, workers)) as results:
         for number, clip in enumerate(todo):
@@ -98,7 +97,7 @@ def _write(
             result = next(results)
             if result.fault:
                 writer.exclude(clip.name, result.fault)
-                _check_excluded(writer, clips, max_excluded)
+                _check_excluded(writer.out, clips, writer.excluded, max_excluded)
             else:
                 writer.append(_video(clip), result.images, result.numbers)
             progress(len(writer.journal), len(clips), writer.count)
@@ -163,18 +162,23 @@ def _video(clip: Clip) -> Video:
     return Video(clip.name, clip.split, clip.patient, dict(clip.labels))
 
 
-def _check_excluded(writer: StoreWriter, clips: Sequence[Clip], max_excluded: float) -> None:
+def _check_excluded(
+    out: Path, clips: Sequence[Clip], excluded: Mapping[str, str], max_excluded: float
+) -> None:
     """Raise EchoSweepError once it is certain that too many clips are broken."""
-    reasons = {clip.name: clip.fault for clip in clips if clip.fault} | writer.excluded
+    reasons = {clip.name: clip.fault for clip in clips if clip.fault} | dict(excluded)
     if len(reasons) <= max_excluded * len(clips):
         return
-    paths = {clip.name: clip.path for clip in clips}
+    paths, partial = {clip.name: clip.path for clip in clips}, partial_path(out)
+    mend = (
+        f"Mend or remove them{f', delete {partial}' if partial.exists() else ''} and prepare again"
+    )
+    enough = min(1.0, math.ceil(20 * len(reasons) / len(clips)) / 20)
     first = "; ".join(f"{paths[name]}: {reason}" for name, reason in list(reasons.items())[:3])
     raise EchoSweepError(
         f"{len(reasons)} of {len(clips)} videos cannot be used, more than the share "
-        f"{max_excluded:g} that --max-excluded allows ({first}). Mend or remove them, delete "
-        f"{writer.partial} and prepare again; or allow more with --max-excluded "
-        f"{min(1.0, math.ceil(20 * len(reasons) / len(clips)) / 20):g} to continue without them"
+        f"{max_excluded:g} that --max-excluded allows ({first}). {mend}; or allow more with "
+        f"--max-excluded {enough:g} to continue without them"
     )
 
 
@@ -190,8 +194,8 @@ def _check_space(writer: StoreWriter, todo: Sequence[Clip], every: int) -> None:
     free = shutil.disk_usage(writer.partial).free
     if needed > free:
         raise EchoSweepError(
-            f"{writer.out} needs about {needed / 1e9:.1f} GB more, its disk has {free / 1e9:.1f} "
-            "GB free; free some and run this again (it continues), or choose another --out"
+            f"{writer.out} needs about {needed / 1e6:,.0f} MB more, its disk has {free / 1e6:,.0f} "
+            "MB free; free some and run this again (it continues), or choose another --out"
         )
 
 
@@ -200,7 +204,7 @@ def _disk_full_explained(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_SPACE:
+        if error.errno not in runs.NO_SPACE:
             raise
         raise EchoSweepError(
             f"the disk of {out} is full, or a quota is used up ({error.strerror}); free some "

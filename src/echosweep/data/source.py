@@ -5,10 +5,11 @@ Invariant: a broken clip raises (or carries) a reason and never stops the others
 """
 
 import csv
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from PIL import Image
 
@@ -122,8 +123,18 @@ def read_split(text: str, where: Path) -> str | None:
     return text.lower() or None
 
 
-def _number(text: str) -> Any:
+def read_number(text: str, where: Path) -> float:
+    """Return a finite number; raise UsageError for anything else."""
+    number = _number(text)
+    if isinstance(number, str):
+        raise UsageError(f"{where} has {text!r} where a number should be")
+    return number
+
+
+def _number(text: str) -> float | str:
+    """Return a finite number, else the text: NaN has no place in JSON, nor among labels."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return text
+    return number if math.isfinite(number) else text

@@ -72,7 +72,7 @@ class FrameStore:
         self.preparation = Preparation.from_json(manifest["preparation"])
         self.images: NDArray[np.uint8] = np.load(path / "images.npy", mmap_mode="r")
         self.index: NDArray[Any] = np.load(path / "index.npy")
-        self.videos = [Video(**row) for row in json.loads((path / "videos.json").read_text())]
+        self.videos = [Video(**row) for row in json.loads((path / "videos.json").read_bytes())]
 
     @classmethod
     def open(cls, path: str | Path, verify: bool = True) -> Self:
@@ -84,7 +84,7 @@ class FrameStore:
         if not (path / "manifest.json").is_file():
             raise UsageError(_why_no_store(path))
         try:
-            manifest = json.loads((path / "manifest.json").read_text())
+            manifest = runs.read_record(path / "manifest.json", "copy or prepare the store again")
             if manifest["format"] != FORMAT:
                 raise UsageError(
                     f"{path} has store format {manifest['format']}, this version reads {FORMAT}; "
@@ -96,11 +96,25 @@ class FrameStore:
                         f"{path / name} does not match its SHA-256 in manifest.json: the file was "
                         "changed or damaged; copy or prepare the store again"
                     )
-            return cls(path, manifest)
-        except (KeyError, TypeError, OSError, json.JSONDecodeError) as error:
+            store = cls(path, manifest)
+            store._check_agreement()
+            return store
+        except EchoSweepError:
+            raise
+        except Exception as error:  # a damaged file can make a parser fail in any way
             raise EchoSweepError(
-                f"{path} is a damaged frame store ({error!r}); copy or prepare it again"
+                f"{path} is a damaged frame store ({error!r:.200}); copy or prepare it again"
             ) from error
+
+    def _check_agreement(self) -> None:
+        """Raise ValueError unless the files of the store describe the same images."""
+        shape = (len(self.index), *image_shape(self.preparation))
+        if self.images.shape != shape or self.images.dtype != np.uint8:
+            raise ValueError(f"images are {self.images.shape} {self.images.dtype}, not {shape}")
+        if self.manifest["fingerprint"] != self.fingerprint:
+            raise ValueError("the preparation is not that of the fingerprint")
+        if not (self.index["video"] < len(self.videos)).all():
+            raise ValueError("the index names videos that are not there")
 
     def __len__(self) -> int:
         return len(self.images)

@@ -7,6 +7,7 @@ other. Invariant: what its journal (or its marks) vouch for is on disk before th
 import contextlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -67,6 +68,8 @@ class StoreWriter:
         try:
             self._sync()
         finally:
+            if exception[0] and not self.journal:
+                shutil.rmtree(self.partial)  # nothing to continue, nothing in the way
             self._stack.close()
 
     @property
@@ -119,7 +122,11 @@ class StoreWriter:
         """Write the headers and the manifest (with `facts`), rename to `out`, return the store."""
         kept = [row for row in self.journal if "excluded" not in row]
         if not self.count:
-            raise EchoSweepError(f"no image to write to {self.out}: {self.excluded or 'no video'}")
+            first = "; ".join(f"{name}: {why}" for name, why in list(self.excluded.items())[:3])
+            raise EchoSweepError(
+                f"no image to write to {self.out}: none of {len(self.journal)} videos can be used "
+                f"({first}). Mend them, remove {self.partial} and prepare again"
+            )
         videos = [{k: v for k, v in row.items() if k != "frames"} for row in kept]
         index = np.zeros(self.count, INDEX_DTYPE)
         index["video"] = np.repeat(np.arange(len(kept)), [len(row["frames"]) for row in kept])
@@ -134,21 +141,29 @@ class StoreWriter:
 
 @contextlib.contextmanager
 def begin_partial(out: Path, task: Mapping[str, Any]) -> Iterator[Path]:
-    """Create or re-enter the partial store of `out`, locked; refuse one of another task."""
+    """Create or re-enter the partial store of `out`, locked; refuse one of another task.
+
+    An EchoSweepError within, which the same call would meet again, leaves no new one behind.
+    """
     if out.exists():
         raise UsageError(f"{out} exists already; remove it, or choose another --out")
     partial = partial_path(out)
     with runs.locked(partial):
         note = partial / "task.json"
-        wanted = json.loads(json.dumps(task))
-        if note.exists() and (found := json.loads(note.read_text())) != wanted:
+        wanted, new = json.loads(json.dumps(task)), not note.exists()
+        if not new and (found := json.loads(note.read_bytes())) != wanted:
             keys = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
             raise UsageError(
                 f"{partial} was begun with other settings ({', '.join(keys)}); give the same "
                 "again to continue, or remove that folder to start over"
             )
         runs.write_json(note, wanted)
-        yield partial
+        try:
+            yield partial
+        except EchoSweepError:
+            if new:
+                shutil.rmtree(partial)
+            raise
 
 
 def finish_partial(
@@ -162,7 +177,7 @@ def finish_partial(
     partial = partial_path(out)
     runs.atomic_write(partial / "index.npy", lambda file: np.save(file, index))
     runs.write_json(partial / "videos.json", list(videos))
-    runs.write_json(
+    runs.write_record(
         partial / "manifest.json",
         {
             "format": FORMAT,

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from echosweep import runs
+from echosweep.devices import pick_device
 from echosweep.errors import UsageError
 from echosweep.evaluation.features import (
     Extractor,
@@ -22,7 +23,6 @@ from echosweep.evaluation.features import (
     Resize,
     check_dims,
     fold,
-    pick_device,
     pil_bilinear,
 )
 from echosweep.evaluation.weights import read_tensors

@@ -66,8 +66,9 @@ def evaluate(
     real_rows = _take(real, real.rows(split), num, seed)
     folder = cache_folder(cache)
 
+    notes = list(extractor.notes)
     shown = _Shown(progress, len(real_rows) + len(made_rows))
-    of_real = _cached_statistics(folder, real, real_rows, extractor, batch, shown)
+    of_real = _cached_statistics(folder, real, real_rows, extractor, batch, shown, notes)
     of_made = statistics(shown.over(extract(made, made_rows, extractor, batch)))
     return {
         "metrics": {extractor.metric: frechet_distance(of_made, of_real)},
@@ -83,7 +84,7 @@ def evaluate(
             "extractor": extractor.signature,
             "environment": runs.environment(),
         },
-        "warnings": [*extractor.notes, *_warnings(made, real, of_made, of_real, extractor)],
+        "warnings": [*notes, *_warnings(made, real, of_made, of_real, extractor)],
     }
 
 
@@ -147,8 +148,9 @@ def _cached_statistics(
     extractor: Extractor,
     batch: int,
     shown: _Shown,
+    notes: list[str],
 ) -> Statistics:
-    """Return the statistics of a store's rows, from the cache or into it."""
+    """Return the statistics of a store's rows, from the cache or into it, where there is room."""
     key = runs.signature([store.content, _name_rows(rows), extractor.signature], length=32)
     path = folder / f"statistics-{key}.npz"
     found = _load_statistics(path, len(rows), extractor.dims)
@@ -156,10 +158,13 @@ def _cached_statistics(
         shown.add(len(rows))
         return found
     result = statistics(shown.over(extract(store, rows, extractor, batch)))
-    runs.atomic_write(
-        path,
-        lambda file: np.savez(file, n=result.n, mean=result.mean, scatter=result.scatter),
-    )
+    try:
+        runs.atomic_write(
+            path,
+            lambda file: np.savez(file, n=result.n, mean=result.mean, scatter=result.scatter),
+        )
+    except OSError as error:  # hours of work are not lost for want of a cache
+        notes.append(f"the statistics of the reference could not be cached ({error})")
     return result
 
 

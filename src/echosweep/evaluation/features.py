@@ -143,21 +143,6 @@ def extract(
         yield features
 
 
-def pick_device(name: str | None) -> torch.device:
-    """Return the device `name`, or the best one here. Raises UsageError if it cannot be used."""
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"device {name!r} cannot be used ({reason}); write cpu or cuda, or leave it out"
-        ) from None
-    return device
-
-
 def fold(
     weight: Tensor, scale: Tensor | None, shift: Tensor | None, mean: Tensor, var: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from echosweep import runs
+from echosweep.devices import pick_device
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.evaluation.features import (
     Extractor,
@@ -18,7 +19,6 @@ from echosweep.evaluation.features import (
     Resize,
     fold,
     half_pixel_bilinear,
-    pick_device,
     pil_bicubic,
     tf1_bilinear,
 )

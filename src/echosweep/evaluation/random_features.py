@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from echosweep import rng
+from echosweep.devices import pick_device
 from echosweep.evaluation.features import (
     Extractor,
     Options,
     Resize,
     check_dims,
-    pick_device,
     pil_bilinear,
 )
 

@@ -6,6 +6,7 @@ at. Invariant: no byte of a file decides what is called here.
 """
 
 import pickle
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -56,7 +57,11 @@ def _reader(path: Path) -> Callable[[Path], dict[str, Tensor]]:
 
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    value = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            value = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # torch's own words advise to load it with less care
+        raise ValueError("it holds more than tensors, or is cut") from None
     if not isinstance(value, dict):
         raise ValueError(f"it holds a {type(value).__name__}, not a state dict")
     return {str(name): item for name, item in value.items() if isinstance(item, Tensor)}

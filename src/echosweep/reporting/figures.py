@@ -63,7 +63,8 @@ def plot_loss(records: Sequence[Mapping[str, Any]]) -> Figure:
             axes.plot(kimg, [row[key] for row in rows], style, label=key.replace("_", " "), ms=4)
     axes.set(xlabel="images seen (thousands)", ylabel="weighted loss per pixel", yscale="log")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(frameon=False)
+    if axes.lines:
+        axes.legend(frameon=False)
     return figure
 
 

@@ -65,6 +65,11 @@ def class_names(store: FrameStore, label: str | None) -> tuple[str, ...]:
     return tuple(sorted({str(value) for value in values}))
 
 
+def rows_of(store: FrameStore, config: TrainConfig) -> NDArray[np.int64]:
+    """Return the rows of the split to train on; raise UsageError if it has none."""
+    return store.rows(None if config.split == "all" else config.split)
+
+
 def load_rows(
     store: FrameStore, rows: NDArray[np.int64], config: TrainConfig, classes: tuple[str, ...]
 ) -> Batches:
@@ -81,8 +86,7 @@ def load_rows(
 
 def load_batches(store: FrameStore, config: TrainConfig, device: torch.device) -> Batches:
     """Return the training split in memory: on the device where it fits, else beside it."""
-    rows = store.rows(None if config.split == "all" else config.split)
-    batches = load_rows(store, rows, config, class_names(store, config.label))
+    batches = load_rows(store, rows_of(store, config), config, class_names(store, config.label))
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         fits = batches.images.nbytes < _DEVICE_SHARE * free

@@ -4,7 +4,7 @@ Each NAME.safetensors has a NAME.json beside it with the SHA-256 of the first; t
 last, so a pair is complete if its JSON exists. A flipped bit is found before a weight is used.
 """
 
-import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,30 +29,29 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
         _facts(path).unlink(missing_ok=True)
         temporary.replace(weights)
     except SafetensorError as error:
-        raise OSError(f"cannot write {weights}: {error}") from error
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else 0, str(error), str(weights)) from error
     finally:
         temporary.unlink(missing_ok=True)
-    runs.write_json(_facts(path), {**facts, "sha256": digest})
+    runs.write_record(_facts(path), {**facts, "sha256": digest})
 
 
-def read_facts(path: Path) -> dict[str, Any]:
+def read_facts(path: Path, fix: str = "copy the run again") -> dict[str, Any]:
     """Return what path.json says; raise UsageError if there is none, EchoSweepError if broken."""
     try:
-        facts = json.loads(_facts(path).read_text())
-    except FileNotFoundError:
+        facts = runs.read_record(_facts(path), fix)
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"there is no {_facts(path)}: give the folder of a run made by `echosweep train`"
         ) from None
-    except (OSError, ValueError) as error:
-        raise EchoSweepError(f"{_facts(path)} is damaged ({error}); copy the run again") from None
-    if not isinstance(facts, dict) or "sha256" not in facts:
-        raise EchoSweepError(f"{_facts(path)} is damaged (no sha256); copy the run again")
+    if "sha256" not in facts:
+        raise EchoSweepError(f"{_facts(path)} is damaged (no sha256); {fix}")
     return facts
 
 
 def load(path: Path, fix: str = "copy the run again") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and facts of `path`, checked against the SHA-256; `fix` ends the error."""
-    facts, weights = read_facts(path), _weights(path)
+    facts, weights = read_facts(path, fix), _weights(path)
     if not weights.is_file():
         raise EchoSweepError(f"{weights} is missing; {fix}")
     _refuse_pickle(weights)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import distributed
 
+from echosweep.devices import pick_device
+
 
 class World(NamedTuple):
     """This process among its peers, and the device it computes on."""
@@ -19,15 +21,6 @@ class World(NamedTuple):
     rank: int
     size: int
     device: torch.device
-
-
-def pick_device(name: str | None = None) -> torch.device:
-    """Return the device `name`; by default this process's GPU where there is one, else the CPU."""
-    if name is not None:
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
 
 
 @contextlib.contextmanager

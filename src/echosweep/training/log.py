@@ -41,7 +41,8 @@ class Log:
 
     def note(self, **values: float | None) -> None:
         """Write a row of the steps since the last one, with `values` beside them."""
-        row = (self._row() if self._steps else {"nimg": self._nimg}) | values
+        row = self._row() if self._steps else {"nimg": self._nimg}
+        row |= {key: value and _finite(value) for key, value in values.items()}
         if len(row) > 1:
             self._write(row)
         self._steps, self._since = [], time.perf_counter()
@@ -55,12 +56,11 @@ class Log:
     def _row(self) -> dict[str, Any]:
         steps, last = self._steps, self._steps[-1]
         seconds = sum(step.seconds for step in steps)
-        norm = sum(step.grad_norm for step in steps) / len(steps)
         return {
             "nimg": last.nimg,
-            "loss": sum(step.loss for step in steps) / len(steps) / self._pixels,
+            "loss": _finite(sum(step.loss for step in steps) / len(steps) / self._pixels),
             "lr": last.lr,
-            "grad_norm": norm if math.isfinite(norm) else None,
+            "grad_norm": _finite(sum(step.grad_norm for step in steps) / len(steps)),
             "nonfinite": sum(step.nonfinite for step in steps),
             "images_per_second": sum(step.images for step in steps) / seconds,
             "memory_gb": _memory_gb(),
@@ -74,6 +74,11 @@ class Log:
             for name, value in row.items():
                 if value is not None:
                     self._board.add_scalar(name, value, row["nimg"])
+
+
+def _finite(value: float) -> float | None:
+    """Return `value`, or None for what JSON has no number for."""
+    return value if math.isfinite(value) else None
 
 
 def _tensorboard(out: Path) -> Any:
