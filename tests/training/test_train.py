@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,8 @@ from echosweep import runs
 from echosweep.build import load_model
 from echosweep.commands.train import plan, train
 from echosweep.config import TrainConfig
+from echosweep.data.store import FrameStore, Video
+from echosweep.data.writer import write_store
 from echosweep.data.store import Preparation, Video
 from echosweep.data.writer import write_store
 from echosweep.errors import EchoSweepError, UsageError
@@ -74,6 +77,25 @@ def test_another_run_s_folder_is_refused_with_what_differs(
     (tmp_path / "letters" / "a.txt").touch()
     with pytest.raises(UsageError, match="not empty and not a run"):
         train(small_store, tmp_path / "letters", total_kimg=1, **small_network)
+
+
+def test_the_same_images_split_otherwise_are_other_data(
+    small_store: Path, small_network: dict[str, Any], tmp_path: Path
+) -> None:
+    store = FrameStore.open(small_store)
+    videos = [
+        (
+            Video(video.name, "test" if video.split == "train" else "train", labels=video.labels),
+            np.asarray(store.images[store.index["video"] == number]),
+        )
+        for number, video in enumerate(store.videos)
+    ]
+    other = write_store(tmp_path / "other", store.preparation, videos)
+    assert other.content == store.content
+    settings = {**small_network, "total_kimg": 0.008, "grid_images": 0}
+    train(small_store, tmp_path / "run", **settings)
+    with pytest.raises(UsageError, match="other splits"):
+        train(other.path, tmp_path / "run", **settings | {"total_kimg": 0.016})
 
 
 def test_a_damaged_checkpoint_says_which_file_to_remove(
@@ -151,7 +173,6 @@ def test_plan_says_what_training_would_cost(
 
 def _network(store: Path, config: TrainConfig) -> list[torch.Tensor]:
     from echosweep.build import build_denoiser
-    from echosweep.data.store import FrameStore
 
     return list(build_denoiser(config, FrameStore.open(store).preparation).parameters())
 

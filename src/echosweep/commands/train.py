@@ -98,7 +98,9 @@ class Run:
     @property
     def identity(self) -> dict[str, Any]:
         """Return what decides the result: config, data and their signature (`train_sig`)."""
-        what = {"config": self.config.identity(), "data": self.store.content}
+        # Not the images alone: the same ones split otherwise would let test videos into training.
+        data = runs.signature(self.store.manifest["sha256"])
+        what = {"config": self.config.identity(), "data": data}
         return {**what, "train_sig": runs.signature(what)}
 
     def open(self) -> None:
@@ -259,7 +261,9 @@ def _check_same_run(out: Path, found: dict[str, Any], wanted: dict[str, Any]) ->
     A setting that is newer than the run counts as None there, the default of such settings.
     """
     if found["data"] != wanted["data"]:
-        raise UsageError(f"{out} was trained on other images; choose another --out")
+        raise UsageError(
+            f"{out} was trained on other images, or other splits of them; choose another --out"
+        )
     was, now = found["config"], wanted["config"]
     changes = [
         f"{name} was {was.get(name)!r}, now {now.get(name)!r}"
