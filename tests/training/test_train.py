@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy as np
 import pytest
 import torch
 
@@ -16,9 +15,7 @@ from echosweep import runs
 from echosweep.build import load_model
 from echosweep.commands.train import plan, train
 from echosweep.config import TrainConfig
-from echosweep.data.store import FrameStore, Video
-from echosweep.data.writer import write_store
-from echosweep.data.store import Preparation, Video
+from echosweep.data.store import FrameStore, Preparation, Video
 from echosweep.data.writer import write_store
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.training import checkpoint
