@@ -42,20 +42,14 @@ def sample(
     the work and only the first returns the store. Raises UsageError for wrong settings or an `out`
     that is there already.
     """
-    if num < 1 or batch < 1 or seed < 0:
-        raise UsageError(f"num {num} and batch {batch} must be 1 or more, seed {seed} 0 or more")
-    if seed + num > _SEEDS:
-        raise UsageError(f"seed {seed} + num {num} is more than {_SEEDS}; choose smaller ones")
+    _check_numbers(num, seed, batch)
     if grid:
         runs.check_writable(Path(grid))
     given = config.model_dump(exclude_unset=True) if config else {}
     config, path = SampleConfig.make(given | settings), model_path(model)
     facts = checkpoint.read_facts(path)
-    classes = facts.get("classes", ())
-    if config.label is not None:
-        if not classes:
-            raise UsageError(f"label {config.label!r}: {path} has no labels; leave --label out")
-        check_choice("label", config.label, classes)
+    classes = facts.get("classes", [])
+    _check_label(config.label, classes, path)
     with world(device) as peers:
         denoiser = load_model(model, str(peers.device))
         sampler = build_sampler(config, denoiser.framework)
@@ -82,3 +76,18 @@ def sample(
     if store and grid:
         figures.save(figures.contact_sheet(store.images[:_GRID_IMAGES], 8), Path(grid))
     return store
+
+
+def _check_numbers(num: int, seed: int, batch: int) -> None:
+    if num < 1 or batch < 1 or seed < 0:
+        raise UsageError(f"num {num} and batch {batch} must be 1 or more, seed {seed} 0 or more")
+    if seed + num > _SEEDS:
+        raise UsageError(f"seed {seed} + num {num} is more than {_SEEDS}; choose smaller ones")
+
+
+def _check_label(label: str | None, classes: list[str], model: Path) -> None:
+    if label is None:
+        return
+    if not classes:
+        raise UsageError(f"label {label!r}: {model} has no labels; leave --label out")
+    check_choice("label", label, classes)

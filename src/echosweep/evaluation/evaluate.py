@@ -55,8 +55,15 @@ def evaluate(
     """
     if features not in EXTRACTORS:
         raise UsageError(f"--features {features!r} is not one of {', '.join(EXTRACTORS)}")
+    if features != "inception" and (inception or resize != "edm"):
+        raise UsageError(
+            f"--inception and --resize belong to --features inception; {features} has its own "
+            "weights and resize: leave them out"
+        )
     if batch < 1:
         raise UsageError(f"--batch {batch} is not at least 1")
+    if seed < 0:
+        raise UsageError(f"--seed {seed} is not 0 or more")
     weights = Path(inception) if inception else None
     options = Options(weights, resize, dims, allow_unknown_weights, device)
     extractor = EXTRACTORS[features](options)
