@@ -65,7 +65,7 @@ def evaluate(
     if seed < 0:
         raise UsageError(f"--seed {seed} is not 0 or more")
     weights = Path(inception) if inception else None
-    options = Options(weights, resize, dims, allow_unknown_weights, device)
+    options = Options(weights, None, resize, dims, allow_unknown_weights, device)
     extractor = EXTRACTORS[features](options)
     made, real = FrameStore.open(generated), FrameStore.open(reference)
     check_comparable(made, real, allow_difference)

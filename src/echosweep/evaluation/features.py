@@ -28,11 +28,12 @@ Matrix = Callable[[int, int], Tensor]
 class Options:
     """What a user may ask of an extractor; each takes what concerns it and refuses what cannot be.
 
-    inception: a weights file, None for the one in ECHOSWEEP_INCEPTION. dims: the feature width,
-    None for the extractor's own.
+    inception, dinov2: a weights file, None for the one in ECHOSWEEP_INCEPTION, ECHOSWEEP_DINOV2.
+    dims: the feature width, None for the extractor's own.
     """
 
     inception: Path | None = None
+    dinov2: Path | None = None
     resize: str = "edm"
     dims: int | None = None
     allow_unknown_weights: bool = False
