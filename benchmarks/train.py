@@ -19,7 +19,7 @@ from echosweep.config import TrainConfig
 from echosweep.data.store import Preparation
 from echosweep.devices import pick_device
 from echosweep.training.batches import Batches
-from echosweep.training.distributed import World
+from echosweep.distributed import World
 from echosweep.training.loop import TrainState, autocast, train_steps
 
 

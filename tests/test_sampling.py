@@ -17,8 +17,8 @@ from echosweep.commands.sample import sample
 from echosweep.commands.train import train
 from echosweep.config import SampleConfig, TrainConfig
 from echosweep.data.store import FrameStore, Preparation, partial_path
+from echosweep.distributed import World
 from echosweep.errors import EchoSweepError, UsageError
-from echosweep.training.distributed import World
 
 ALONE = World(0, 1, torch.device("cpu"))
 SEEDS = [3, 1, 4, 15, 9, 2, 6, 5, 35]

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from echosweep.build import load_model as load_model
+    from echosweep.commands.evaluate import evaluate as evaluate
     from echosweep.commands.sample import sample as sample
     from echosweep.commands.train import train as train
     from echosweep.data.phantom import phantom as phantom
     from echosweep.data.prepare import prepare as prepare
     from echosweep.data.store import FrameStore as FrameStore
-    from echosweep.evaluation.evaluate import evaluate as evaluate
 
 __version__ = "0.1.0"
 
 _API = {
-    "evaluate": "echosweep.evaluation.evaluate",
+    "evaluate": "echosweep.commands.evaluate",
     "phantom": "echosweep.data.phantom",
     "prepare": "echosweep.data.prepare",
     "FrameStore": "echosweep.data.store",

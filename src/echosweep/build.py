@@ -6,13 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from echosweep.config import SampleConfig, TrainConfig
+from echosweep.config import FeatureConfig, SampleConfig, TrainConfig
 from echosweep.data.store import Preparation
 from echosweep.diffusion import FRAMEWORKS
 from echosweep.diffusion.denoiser import Denoiser
 from echosweep.diffusion.frameworks import Framework
 from echosweep.diffusion.samplers import SAMPLERS, Sampler, options
 from echosweep.errors import EchoSweepError, UsageError
+from echosweep.evaluation import EXTRACTORS
+from echosweep.evaluation.features import Extractor, Options
 from echosweep.networks import NETWORKS
 from echosweep.training import checkpoint
 
@@ -68,6 +70,28 @@ def build_sampler(config: SampleConfig, framework: Framework) -> Sampler:
     if config.sampler == "ode":
         given = framework.ode._asdict() | given
     return partial(SAMPLERS[config.sampler], num_steps=config.steps, **given)
+
+
+def build_extractors(config: FeatureConfig) -> list[Extractor]:
+    """Return the feature extractors of a config, their weights read.
+
+    Raises UsageError for missing weights, or an option that an extractor does not have.
+    """
+    chosen = config.chosen
+    return [
+        EXTRACTORS[name](
+            Options(
+                inception=config.inception,
+                dinov2=config.dinov2,
+                resize=config.resize,
+                # With several, the width is Inception's: the others have one only.
+                dims=config.dims if name == "inception" or len(chosen) == 1 else None,
+                allow_unknown_weights=config.allow_unknown_weights,
+                device=config.device,
+            )
+        )
+        for name in chosen
+    ]
 
 
 def load_model(path: str | Path, device: str = "cpu") -> Denoiser:

@@ -10,12 +10,12 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from echosweep import __version__
-from echosweep.config import Config, Registry, SampleConfig, TrainConfig, registered
+from echosweep.config import Config, FeatureConfig, Registry, SampleConfig, TrainConfig, registered
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import bar, leads
 from echosweep.runs import NO_SPACE
@@ -51,10 +51,16 @@ def _options_of(config: type[Config]) -> Any:
 if TYPE_CHECKING:
     _Train = dict[str, Any]
     _Sample = dict[str, Any]
+    _Features = dict[str, Any]
 else:
     _Train = Annotated[_options_of(TrainConfig), Parameter(name="*")]
     _Sample = Annotated[_options_of(SampleConfig), Parameter(name="*")]
+    _Features = Annotated[_options_of(FeatureConfig), Parameter(name="*")]
 _Many = Parameter(negative=())
+_Metrics = Parameter(
+    help=f"What to measure, several with commas: {', '.join(registered('evaluation', 'METRICS'))}; "
+    "or all."
+)
 
 
 @app.command
@@ -274,20 +280,16 @@ def evaluate(
     reference: Path,
     /,
     *,
-    features: Literal[*registered("evaluation", "EXTRACTORS")] = "inception",  # type: ignore[valid-type]
-    inception: Path | None = None,
-    dims: int | None = None,
-    resize: str = "edm",
+    metrics: Annotated[str, _Metrics] = "frechet",
     num: int | None = None,
     split: str | None = None,
     allow_difference: Annotated[list[str] | None, _Many] = None,
-    allow_unknown_weights: bool = False,
-    batch: int = 64,
     seed: int = 0,
-    device: str | None = None,
-    cache: Path | None = None,
+    out: Path | None = None,
+    details: Annotated[bool, _Many] = False,
+    options: _Features = {},  # noqa: B006
 ) -> None:
-    """Measure the distance of generated images to real ones (FID); JSON on stdout.
+    """Measure how far generated images are from real ones (FID and more); JSON on stdout.
 
     Parameters
     ----------
@@ -295,52 +297,87 @@ def evaluate(
         Frame store of generated images.
     reference
         Frame store of real images.
-    features
-        What images are compared by; only inception with 2048 features gives a FID.
-    inception
-        Inception weights; default: the file named by ECHOSWEEP_INCEPTION.
-    dims
-        Inception features: 64, 192, 768 or 2048; default: the most that the file gives.
-    resize
-        Inception input: edm, pytorch-fid or clean.
     num
         Images of each store, drawn by seed; default: all.
     split
         Split of the reference: train, val or test; default: all.
     allow_difference
         Compare although the stores differ in this (size, fit, filter, ...); may be repeated.
-    allow_unknown_weights
-        Use weights whose SHA-256 is not known.
-    batch
-        Images per pass.
     seed
-        Seed of the draw that --num makes.
-    device
-        cpu, cuda, ...; default: a GPU where there is one.
-    cache
-        Folder of cached statistics; default: ~/.cache/echosweep, or ECHOSWEEP_CACHE.
+        Seed of every draw.
+    out
+        Folder for evaluation.json and the page evaluation.html; with --metrics all, by default
+        GENERATED.evaluation.
+    details
+        Print the curves too, as evaluation.json has them.
     """
-    from echosweep.evaluation.evaluate import evaluate as run
+    from echosweep.commands.evaluate import evaluate as run
 
-    with bar("features", "images") as progress:
-        result = run(
-            generated,
-            reference,
-            features=features,
-            inception=inception,
-            dims=dims,
-            resize=resize,
-            num=num,
-            split=split,
-            allow_difference=allow_difference or (),
-            allow_unknown_weights=allow_unknown_weights,
-            batch=batch,
-            seed=seed,
-            device=device,
-            cache=cache,
-            progress=progress,
-        )
-    _print_json(result)
+    record = run(
+        generated,
+        reference,
+        metrics=metrics,
+        num=num,
+        split=split,
+        allow_difference=allow_difference or (),
+        seed=seed,
+        out=out,
+        config=FeatureConfig.make(options),
+        show=bar,
+    )
+    if record:
+        _print_json(record if details else {k: v for k, v in record.items() if k != "details"})
+
+
+@app.command
+def floor(
+    store: Path,
+    /,
+    *,
+    by: str = "frame,video",
+    num: int | None = None,
+    splits: int = 5,
+    split: str | None = None,
+    seed: int = 0,
+    plot: Path | None = None,
+    options: _Features = {},  # noqa: B006
+) -> None:
+    """Measure the optimal FID: halves of real images against each other; JSON on stdout.
+
+    Parameters
+    ----------
+    store
+        Frame store of real images.
+    by
+        How to halve: frame (as in the paper), video (no patient on both sides), or both.
+    num
+        Images in each half; default: as many as there are.
+    splits
+        How often the halves are drawn, for mean and standard deviation.
+    split
+        Split of the store: train, val or test; default: all.
+    seed
+        Seed of the first draw.
+    plot
+        PNG of the distance against the number of images, with the fitted line.
+    """
+    from echosweep.commands.floor import floor as run
+    from echosweep.commands.floor import print_table
+
+    record = run(
+        store,
+        by=by.split(","),
+        num=num,
+        splits=splits,
+        split=split,
+        seed=seed,
+        plot=plot,
+        config=FeatureConfig.make(options),
+        show=bar,
+    )
+    if record:
+        print_table(record)
+        _print_json(record)
 
 
 @app.command

@@ -7,6 +7,7 @@ Nothing here imports torch: names are checked against the registries' source tex
 
 import ast
 import difflib
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -50,7 +51,7 @@ def check_choice(what: str, name: str, allowed: tuple[str, ...] | list[str]) -> 
 
 
 class Registry(NamedTuple):
-    """Marks a field whose value is a key of that registry."""
+    """Marks a field whose value is a key, or a tuple of keys, of that registry."""
 
     package: str
     name: str
@@ -79,7 +80,9 @@ class Config(BaseModel):
         for name, field in type(self).model_fields.items():
             for mark in field.metadata:
                 if isinstance(mark, Registry):
-                    check_choice(name, getattr(self, name), mark.keys)
+                    value = getattr(self, name) or ()
+                    for chosen in (value,) if isinstance(value, str) else value:
+                        check_choice(name, chosen, mark.keys)
         return self
 
     @classmethod
@@ -117,6 +120,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold `name: value` lines, not {type(values).__name__}")
     return {str(name): value for name, value in values.items()}
+
+
+def _split_at_commas(value: Any) -> Any:
+    return value.split(",") if isinstance(value, str) else value
 
 
 Positive = Annotated[float, Field(gt=0)]
@@ -191,10 +198,7 @@ class TrainConfig(Config):
         *("grid_images", "grid_steps"),
     )
 
-    @field_validator("channel_mult", "attention_factors", mode="before")
-    @classmethod
-    def _split_at_commas(cls, value: Any) -> Any:
-        return value.split(",") if isinstance(value, str) else value
+    _lists = field_validator("channel_mult", "attention_factors", mode="before")(_split_at_commas)
 
     @field_validator("split")
     @classmethod
@@ -237,3 +241,48 @@ class SampleConfig(Config):
         None, description="ode: signal scaling; default: framework's"
     )
     label: str | None = Field(None, description="class to draw; default: every class alike")
+
+
+class FeatureConfig(Config):
+    """What images are compared by. Equal configs and weights give features that may be compared."""
+
+    features: Annotated[tuple[str, ...] | None, Registry("evaluation", "EXTRACTORS")] = Field(
+        None,
+        description="what images are compared by, several with commas; only inception with 2048 "
+        "features gives a FID; default: inception, and dinov2 where its weights are known",
+    )
+    inception: Path | None = Field(
+        None, description="Inception weights; default: the file named by ECHOSWEEP_INCEPTION"
+    )
+    dinov2: Path | None = Field(
+        None, description="DINOv2 weights; default: the file named by ECHOSWEEP_DINOV2"
+    )
+    dims: PositiveInt | None = Field(
+        None, description="Inception features: 64, 192, 768 or 2048; default: most the file gives"
+    )
+    resize: str = Field("edm", description="Inception input: edm, pytorch-fid or clean")
+    allow_unknown_weights: bool = Field(
+        False, description="use Inception weights whose SHA-256 is not known"
+    )
+    cache: Path | None = Field(
+        None, description="folder of cached features; default: ~/.cache/echosweep"
+    )
+    device: str | None = Field(
+        None, description="cpu, cuda, cuda:1, ...; default: a GPU where there is one"
+    )
+
+    _lists = field_validator("features", mode="before")(_split_at_commas)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Return the extractors to use. Raises UsageError for options that none of them takes."""
+        known = self.dinov2 or os.environ.get("ECHOSWEEP_DINOV2")
+        chosen = self.features or (("inception", "dinov2") if known else ("inception",))
+        if "inception" not in chosen and (self.inception or self.resize != "edm"):
+            raise UsageError(
+                f"--inception and --resize belong to --features inception; {', '.join(chosen)} "
+                "has its own weights and resize: leave them out"
+            )
+        if "dinov2" not in chosen and self.dinov2:
+            raise UsageError("--dinov2 belongs to --features dinov2: add it, or leave --dinov2 out")
+        return chosen

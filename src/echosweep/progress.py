@@ -24,6 +24,19 @@ def silent(done: int, total: int, units: float | None = None) -> None:
     """Show nothing: the default of every `progress` argument."""
 
 
+class Show(Protocol):
+    """Called as `show(title, unit)`, it gives a `Progress` for one stage: `bar` is one."""
+
+    def __call__(self, title: str, unit: str) -> contextlib.AbstractContextManager[Progress]:
+        """Begin to show a stage; its end is the end of the context."""
+
+
+@contextlib.contextmanager
+def hidden(title: str, unit: str) -> Iterator[Progress]:
+    """Show no stage: the default of every `show` argument."""
+    yield silent
+
+
 def leads() -> bool:
     """Say whether this process speaks: the first of those that `torchrun` started, or the only."""
     return os.environ.get("RANK", "0") == "0"

@@ -34,9 +34,9 @@ from echosweep.data.store import (
 from echosweep.data.writer import begin_partial, finish_partial
 from echosweep.diffusion.denoiser import Denoiser
 from echosweep.diffusion.samplers import Sampler, run
+from echosweep.distributed import World, barrier
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import Progress, silent
-from echosweep.training.distributed import World, barrier
 
 CHUNK = {"cpu": 16, "cuda": 64}  # images per network call: enough to fill the device
 

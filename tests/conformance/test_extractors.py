@@ -46,8 +46,7 @@ def test_grey_and_colour_give_finite_float32_features(extractor: Extractor, imag
 
 
 def test_an_image_has_its_features_whatever_the_batch(extractor: Extractor, images: np.ndarray):
-    one_by_one = np.concatenate([extractor(images[i : i + 1]) for i in range(3)])
-    np.testing.assert_allclose(extractor(images), one_by_one, atol=2e-4)
+    np.testing.assert_array_equal(extractor(images)[2:], extractor(images[2:]))
 
 
 def test_images_are_told_apart_and_left_alone(extractor: Extractor, images: np.ndarray):

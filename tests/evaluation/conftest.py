@@ -116,3 +116,4 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache, or takes weights from the environment."""
     monkeypatch.setenv("ECHOSWEEP_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("ECHOSWEEP_INCEPTION", raising=False)
+    monkeypatch.delenv("ECHOSWEEP_DINOV2", raising=False)

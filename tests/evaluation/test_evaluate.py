@@ -1,7 +1,8 @@
 """The whole of `evaluate`: what it measures, refuses, caches and writes down."""
 
-import errno
+import contextlib
 import json
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from echosweep import runs
+from echosweep.commands.evaluate import evaluate
+from echosweep.commands.sample import sample
 from echosweep.errors import UsageError
-from echosweep.evaluation.evaluate import evaluate
+from echosweep.evaluation import METRICS
 from echosweep.evaluation.features import Options
 from echosweep.evaluation.fid import Statistics, frechet_distance
 from echosweep.evaluation.random_features import build_random
+from echosweep.progress import Progress
 
 Images = NDArray[np.uint8]
 
@@ -29,8 +32,14 @@ def pair(stores: Any) -> tuple[Path, Path]:
     return made.path, real.path
 
 
+def record_of(made: Path, real: Path, **options: Any) -> dict[str, Any]:
+    record = evaluate(made, real, **({"features": "random"} | options))
+    assert record is not None
+    return record
+
+
 def rfd(made: Path, real: Path, **options: Any) -> float:
-    return float(evaluate(made, real, features="random", **options)["metrics"]["rfd"])
+    return float(record_of(made, real, **options)["metrics"]["random-64"]["rfd"])
 
 
 def test_the_value_is_the_distance_of_the_features(pair: tuple[Path, Path]):
@@ -40,10 +49,10 @@ def test_the_value_is_the_distance_of_the_features(pair: tuple[Path, Path]):
 
 
 def test_the_record_is_json_and_says_where_the_number_comes_from(pair: tuple[Path, Path]):
-    record = evaluate(*pair, features="random", num=4, split="test", seed=3)
+    record = record_of(*pair, num=4, split="test", seed=3)
     assert json.loads(json.dumps(record)) == record
     assert (record["n_generated"], record["n_reference"]) == (4, 4)
-    assert record["features"] == "random"
+    assert record["features"]["random-64"]["resize"] == "pil-bilinear-64"
     manifests = [json.loads((path / "manifest.json").read_text()) for path in pair]
     for side, manifest in zip(("generated", "reference"), manifests, strict=True):
         assert record["provenance"][side]["content"] == manifest["sha256"]["images.npy"]
@@ -53,9 +62,23 @@ def test_the_record_is_json_and_says_where_the_number_comes_from(pair: tuple[Pat
     assert any("rank 3 at most" in warning for warning in record["warnings"])
 
 
-def test_batch_size_does_not_count(pair: tuple[Path, Path], tmp_path: Path):
-    values = [rfd(*pair, batch=batch, cache=tmp_path / str(batch)) for batch in (3, 64)]
-    assert values[0] == pytest.approx(values[1], rel=1e-5)
+def test_every_metric_of_every_extractor_under_its_exact_name(pair: tuple[Path, Path]):
+    record = record_of(*pair, metrics="frechet,noise,kid", features="random,efficientnet-lite0")
+    assert set(record["metrics"]) == {"random-64", "efficientnet-lite0-1280"}
+    assert {"rfd", "rfd_floor", "rfd_above_floor", "rfd_real_redrawn_std", "kid"} <= set(
+        record["metrics"]["random-64"]
+    )
+    assert "fd_efficientnet_lite0_infinity" in record["metrics"]["efficientnet-lite0-1280"]
+    assert set(record["details"]["random-64"]) == {"frechet", "noise", "kid"}
+    assert not any(name.startswith("fid") for name in record["metrics"]["random-64"])
+
+
+def test_all_metrics_leave_a_record_and_a_page(pair: tuple[Path, Path]):
+    record = record_of(*pair, metrics="all")
+    folder = pair[0].with_name("made.evaluation")
+    assert json.loads((folder / "evaluation.json").read_text()) == record
+    assert "rfd" in (folder / "evaluation.html").read_text()
+    assert len(record["details"]["random-64"]) + len(record["details"]["images"]) == len(METRICS)
 
 
 def test_a_seed_chooses_the_reference_subset(pair: tuple[Path, Path]):
@@ -64,39 +87,33 @@ def test_a_seed_chooses_the_reference_subset(pair: tuple[Path, Path]):
     assert first != other
 
 
-def test_the_cache_is_used_and_a_damaged_one_is_computed_again(
-    pair: tuple[Path, Path], tmp_path: Path
-):
-    cache = tmp_path / "statistics"
-    value = rfd(*pair, cache=cache)
-    (file,) = cache.glob("*.npz")
-    with np.load(file) as found:
-        arrays = dict(found)
-    moved = arrays | {"mean": arrays["mean"] + 1}
-    np.savez(file, **moved)
-    assert rfd(*pair, cache=cache) > value + 1
-    for damage in (file.read_bytes()[:200], b"not a zip file"):
-        file.write_bytes(damage)
-        assert rfd(*pair, cache=cache) == value
-    np.savez(file, **(arrays | {"mean": arrays["mean"] * np.nan}))
-    assert rfd(*pair, cache=cache) == value
-    assert rfd(*pair, cache=cache, num=4) != value
-    assert len(list(cache.glob("*.npz"))) == 2
+def test_metrics_of_images_need_no_weights(pair: tuple[Path, Path]):
+    record = evaluate(*pair, metrics="echo")
+    assert record is not None
+    assert set(record["metrics"]) == {"images"}
+    assert record["features"] == {}
 
 
-def test_progress_counts_every_image(pair: tuple[Path, Path]):
-    calls: list[tuple[int, int]] = []
-    for _ in range(2):  # the second time the reference comes from the cache
-        calls.clear()
-        evaluate(
-            *pair,
-            features="random",
-            batch=4,
-            progress=lambda done, total, _=None: calls.append((done, total)),
-        )
-        assert calls[0] == (0, 14)
-        assert calls[-1] == (14, 14)
-        assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+def test_noise_redraws_from_all_images_of_the_split(pair: tuple[Path, Path]):
+    found = record_of(*pair, metrics="noise", num=2)["details"]["random-64"]["noise"]
+    assert (found["real"]["n"], found["real"]["pool"]) == (2, 8)
+    assert (found["generated"]["n"], found["generated"]["pool"]) == (2, 6)
+
+
+def test_progress_shows_every_stage(pair: tuple[Path, Path]):
+    stages: dict[str, list[tuple[int, int]]] = {}
+
+    @contextlib.contextmanager
+    def show(title: str, unit: str) -> Iterator[Progress]:
+        calls = stages.setdefault(title, [])
+        yield lambda done, total, units=None: calls.append((done, total))
+
+    record_of(*pair, show=show)
+    assert stages == {
+        "random-64 of made": [(0, 6), (6, 6)],
+        "random-64 of real": [(0, 8), (8, 8)],
+        "frechet (random-64)": [(0, 1), (1, 1)],
+    }
 
 
 @pytest.mark.parametrize(
@@ -109,9 +126,10 @@ def test_progress_counts_every_image(pair: tuple[Path, Path]):
         ({"split": "val"}, "no image in split 'val'"),
         (
             {"features": "inceptoin"},
-            "'inceptoin' is not one of inception, efficientnet-lite0, random",
+            "features 'inceptoin' is not known; did you mean 'inception'",
         ),
-        ({"batch": 0}, "--batch 0"),
+        ({"metrics": "fid"}, "metric 'fid' is not known"),
+        ({"dinov2": "weights.pth"}, "--dinov2 belongs to --features dinov2"),
         ({"seed": -1}, "--seed -1"),
         ({"resize": "clean"}, "--resize belong to --features inception; random has its own"),
         ({"inception": "weights.pth"}, "--inception and --resize belong"),
@@ -124,7 +142,7 @@ def test_wrong_arguments_are_refused_before_any_work(
     options: dict[str, Any], message: str, pair: tuple[Path, Path], tmp_path: Path
 ):
     with pytest.raises(UsageError, match=message):
-        evaluate(*pair, **({"features": "random", "cache": tmp_path / "empty"} | options))
+        record_of(*pair, **({"cache": tmp_path / "empty"} | options))
     assert not list((tmp_path / "empty").glob("*"))
 
 
@@ -141,18 +159,6 @@ def test_a_cache_that_cannot_be_written_is_refused(pair: tuple[Path, Path], tmp_
         rfd(*pair, cache=tmp_path / "file" / "below")
 
 
-def test_a_full_cache_costs_no_result(
-    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def fail(path: Path, write: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
-    monkeypatch.setattr(runs, "atomic_write", fail)
-    record = evaluate(*pair, features="random", cache=tmp_path)
-    assert record["metrics"]["rfd"] > 0
-    assert any("could not be cached" in warning for warning in record["warnings"])
-
-
 def test_stores_made_differently_are_compared_only_by_name(pair: tuple[Path, Path], stores: Any):
     other = stores("box", np.load(pair[0] / "images.npy"), filter="box")
     with pytest.raises(UsageError, match="--allow-difference filter"):
@@ -161,9 +167,18 @@ def test_stores_made_differently_are_compared_only_by_name(pair: tuple[Path, Pat
 
 
 def test_the_same_images_are_noticed(pair: tuple[Path, Path]):
-    record = evaluate(pair[0], pair[0], features="random")
-    assert record["metrics"]["rfd"] < 1e-6
+    record = record_of(pair[0], pair[0])
+    assert record["metrics"]["random-64"]["rfd"] < 1e-6
     assert any("same images" in warning for warning in record["warnings"])
+
+
+def test_images_of_training_patients_are_noticed(
+    small_run: Path, small_store: Path, tmp_path: Path
+):
+    sample(small_run, tmp_path / "made", num=4, steps=2)
+    for split, warned in ((None, True), ("train", True), ("test", False)):
+        record = record_of(tmp_path / "made", small_store, split=split)
+        assert any("trained on" in warning for warning in record["warnings"]) is warned
 
 
 def noisy(images: Images, sigma: float) -> Images:
@@ -184,6 +199,7 @@ def test_worse_images_are_farther_from_real_ultrasound(
     values = []
     for name, images in sets.items():
         made = stores(name, images).path
-        record = evaluate(made, real, features=features, inception=inception)
-        values.append(next(iter(record["metrics"].values())))
+        record = record_of(made, real, features=features, inception=inception)
+        (found,) = record["metrics"].values()
+        values.append(found["rfd" if features == "random" else "fid768"])
     assert all(later > 1.3 * earlier for earlier, later in pairwise(values))

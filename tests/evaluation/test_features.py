@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from echosweep.errors import EchoSweepError
 from echosweep.evaluation.features import (
+    CHUNK,
     Extractor,
     Resize,
     extract,
@@ -70,6 +71,22 @@ def test_fold_equals_convolution_then_batch_norm():
     plain = F.conv2d(x, *fold(weight, None, None, mean, var))
     expected = F.batch_norm(F.conv2d(x, weight), mean, var, eps=1e-3)
     torch.testing.assert_close(plain, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [0, 1, CHUNK["cpu"], CHUNK["cpu"] + 3])
+def test_the_network_sees_whole_chunks_only(count: int):
+    seen = []
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        seen.append(len(x))
+        return x.mean(dim=(2, 3))
+
+    images = np.random.default_rng(0).integers(0, 256, (count, 8, 8), dtype=np.uint8)
+    resize = Resize("test", 8, tf1_bilinear, offset=0, scale=1)
+    features = Extractor("test", "test", 3, resize, "none", network, CPU)(images)
+    assert seen == [CHUNK["cpu"]] * -(-count // CHUNK["cpu"])
+    expected = images.mean(axis=(1, 2))[:, None].repeat(3, axis=1)
+    np.testing.assert_allclose(features, expected, rtol=1e-6)
 
 
 def test_a_feature_that_is_not_finite_names_the_image(stores: Any):

@@ -21,7 +21,9 @@ State = dict[str, torch.Tensor]
 
 
 def build(path: Path, dims: int | None = None, resize: str = "edm") -> Extractor:
-    return build_inception(Options(path, resize, dims, allow_unknown_weights=True, device="cpu"))
+    return build_inception(
+        Options(path, resize=resize, dims=dims, allow_unknown_weights=True, device="cpu")
+    )
 
 
 def sampled(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,9 +10,9 @@ from torch import nn
 from echosweep.build import build_denoiser
 from echosweep.config import TrainConfig
 from echosweep.data.store import FrameStore
+from echosweep.distributed import World
 from echosweep.errors import UsageError
 from echosweep.training.batches import load_batches
-from echosweep.training.distributed import World
 from echosweep.training.loop import TrainState, learning_rate, mend_gradients, train_steps
 
 ALONE = World(0, 1, torch.device("cpu"))

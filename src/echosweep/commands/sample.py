@@ -10,12 +10,12 @@ from echosweep import runs
 from echosweep.build import build_sampler, load_model, model_path
 from echosweep.config import SampleConfig, check_choice
 from echosweep.data.store import INDEX_DTYPE, FrameStore, Preparation
+from echosweep.distributed import world
 from echosweep.errors import UsageError
 from echosweep.progress import Progress, silent
 from echosweep.reporting import figures
 from echosweep.sampling import draw_images, write_images
 from echosweep.training import checkpoint
-from echosweep.training.distributed import world
 
 _GRID_IMAGES = 64
 _SEEDS = np.iinfo(INDEX_DTYPE["frame"]).max + 1  # the index of a store keeps them

@@ -22,13 +22,13 @@ from echosweep.build import build_denoiser, build_sampler
 from echosweep.config import SampleConfig, TrainConfig
 from echosweep.data.store import FrameStore
 from echosweep.devices import pick_device
+from echosweep.distributed import World, agree, barrier, world
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import Progress, silent
 from echosweep.reporting import figures
 from echosweep.sampling import draw_images
 from echosweep.training import checkpoint
 from echosweep.training.batches import class_names, load_batches, load_rows, rows_of, sigma_data
-from echosweep.training.distributed import World, agree, barrier, world
 from echosweep.training.estimate import estimate
 from echosweep.training.log import Log
 from echosweep.training.loop import TrainState, held_out_loss, share_of_batch, train_steps

@@ -22,6 +22,8 @@ from echosweep.data.store import FrameStore
 from echosweep.errors import EchoSweepError, UsageError
 
 Matrix = Callable[[int, int], Tensor]
+# Images a network call, by device: on a CPU more are no faster, and fewer fit its cache.
+CHUNK = {"cpu": 8, "cuda": 64}
 
 
 @dataclass(frozen=True)
@@ -113,13 +115,40 @@ class Extractor:
     device: torch.device
     notes: tuple[str, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """Return what a record calls these features: inception-2048, random-64."""
+        return f"{self.name}-{self.dims}"
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the features depend on, as JSON."""
+        return {
+            "name": self.name,
+            "dims": self.dims,
+            "weights": self.weights,
+            "resize": self.resize.name,
+            "signature": self.signature,
+        }
+
     @cached_property
     def signature(self) -> str:
         """Return 16 hex digits: equal for extractors whose features may be compared."""
         return runs.signature([self.name, self.dims, self.resize.name, self.weights])
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the features of `images`, float32 (N, dims)."""
+        """Return the features of `images`, float32 (N, dims).
+
+        An image has the same bits whatever images come with it: kernels round differently at
+        other shapes, so the network always sees CHUNK images, the last one repeated to fill up.
+        """
+        chunk = CHUNK[self.device.type]
+        features = np.empty((len(images), self.dims), np.float32)
+        for start in range(0, len(images), chunk):
+            rows = np.arange(start, start + chunk).clip(max=len(images) - 1)
+            features[start : start + chunk] = self._forward(images[rows])[: len(images) - start]
+        return features
+
+    def _forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         # TensorFloat-32 would move features by about 1e-3, and differently on every card.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             features: NDArray[np.float32] = (

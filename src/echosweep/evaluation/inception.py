@@ -108,6 +108,14 @@ def _block_e(width: int) -> Iterator[Conv]:
     yield from _tower("branch_pool", "tower_2_", [width, 192], [_1x1])
 
 
+# The 1x1 convolutions of a block's input, the one of the pool branch last.
+_HEADS_A = ("branch1x1", "branch5x5_1", "branch3x3dbl_1", "branch_pool")
+_HEADS_C = ("branch1x1", "branch7x7_1", "branch7x7dbl_1", "branch_pool")
+_HEADS = {f"Mixed_{block}.": _HEADS_A for block in ("5b", "5c", "5d")} | {
+    f"Mixed_{block}.": _HEADS_C for block in ("6b", "6c", "6d", "6e")
+}
+
+
 class Inception:
     """The graph up to the layer that gives `dims` features: 64, 192, 768 or 2048.
 
@@ -116,6 +124,11 @@ class Inception:
 
     def __init__(self, weights: Mapping[str, tuple[Tensor, Tensor]], dims: int) -> None:
         self._weights, self._dims = weights, dims
+        self._merged = {
+            block: _merge([weights[block + name] for name in names])
+            for block, names in _HEADS.items()
+            if all(block + name in weights for name in names)
+        }
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return (N, dims), averaged over space, of scaled (N, 3, 299, 299) input."""
@@ -131,8 +144,20 @@ class Inception:
         padding = tuple(n // 2 if pad and stride == 1 else 0 for n in weight.shape[2:])
         return F.conv2d(x, weight, bias, stride, padding).relu_()
 
-    def _chain(self, branch: str, x: Tensor, length: int, last_stride: int = 1) -> Tensor:
-        for i in range(1, length + 1):
+    def _heads(self, block: str, x: Tensor) -> list[Tensor]:
+        """Return the 1x1 convolutions of a block's input, that of the pool branch pooled.
+
+        They run as one. Convolving before pooling is the same, for both are linear and a mean
+        leaves a bias as it is, and pools fewer channels.
+        """
+        weight, bias, widths = self._merged[block]
+        *towers, pool = torch.split(F.conv2d(x, weight, bias), widths, dim=1)
+        return [*(tower.relu() for tower in towers), _mean_pool(pool).relu_()]
+
+    def _chain(
+        self, branch: str, x: Tensor, length: int, last_stride: int = 1, first: int = 1
+    ) -> Tensor:
+        for i in range(first, length + 1):
             x = self._conv(f"{branch}_{i}", x, last_stride if i == length else 1)
         return x
 
@@ -158,15 +183,10 @@ class Inception:
         return self._e("Mixed_7c.", x, _max_pool)
 
     def _a(self, name: str, x: Tensor) -> Tensor:
-        return torch.cat(
-            [
-                self._conv(name + "branch1x1", x),
-                self._chain(name + "branch5x5", x, 2),
-                self._chain(name + "branch3x3dbl", x, 3),
-                self._conv(name + "branch_pool", _mean_pool(x)),
-            ],
-            dim=1,
-        )
+        single, wide, double, pool = self._heads(name, x)
+        wide = self._chain(name + "branch5x5", wide, 2, first=2)
+        double = self._chain(name + "branch3x3dbl", double, 3, first=2)
+        return torch.cat([single, wide, double, pool], dim=1)
 
     def _b(self, name: str, x: Tensor) -> Tensor:
         wide = self._conv(name + "branch3x3", x, stride=2)
@@ -174,15 +194,10 @@ class Inception:
         return torch.cat([wide, double, F.max_pool2d(x, 3, 2)], dim=1)
 
     def _c(self, name: str, x: Tensor) -> Tensor:
-        return torch.cat(
-            [
-                self._conv(name + "branch1x1", x),
-                self._chain(name + "branch7x7", x, 3),
-                self._chain(name + "branch7x7dbl", x, 5),
-                self._conv(name + "branch_pool", _mean_pool(x)),
-            ],
-            dim=1,
-        )
+        single, long, double, pool = self._heads(name, x)
+        long = self._chain(name + "branch7x7", long, 3, first=2)
+        double = self._chain(name + "branch7x7dbl", double, 5, first=2)
+        return torch.cat([single, long, double, pool], dim=1)
 
     def _d(self, name: str, x: Tensor) -> Tensor:
         wide = self._chain(name + "branch3x3", x, 2, last_stride=2)
@@ -203,6 +218,12 @@ class Inception:
             ],
             dim=1,
         )
+
+
+def _merge(convs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, list[int]]:
+    """Return weight and bias of convolutions of one input as one, and the width of each."""
+    weights, biases = zip(*convs, strict=True)
+    return torch.cat(weights), torch.cat(biases), [len(bias) for bias in biases]
 
 
 def _mean_pool(x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ Invariant: the order is (generated, reference) everywhere, and images of one gro
 video where patients are not known) are never treated as independent draws.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol
@@ -13,7 +13,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from echosweep import rng
 from echosweep.data.store import FrameStore
+from echosweep.errors import UsageError
 
 Interval = tuple[float, float]
 
@@ -27,16 +29,38 @@ class Rows(Protocol):
     def __getitem__(self, chosen: Any) -> NDArray[np.float32]: ...
 
 
+class Subset:
+    """Some rows of others, in any order, read when they are asked for."""
+
+    def __init__(self, rows: Rows, chosen: NDArray[np.int64]) -> None:
+        self._rows, self._chosen = rows, chosen
+        self.shape = (len(chosen), rows.shape[1])
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, chosen: Any) -> NDArray[np.float32]:
+        return self._rows[self._chosen[chosen]]
+
+
+def shards(rows: Rows, size: int = 4096) -> Iterator[NDArray[np.float32]]:
+    """Yield `rows` in their order, at most `size` at a time."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
 @dataclass(frozen=True)
 class Side:
     """One of the two sets under comparison: `rows` of `store`, ascending, and their features.
 
-    features[i] belongs to image rows[i]; None where a metric looks at images alone.
+    features[i] belongs to image rows[i]; it is empty where a metric looks at images alone. pool:
+    the larger set that these images were drawn from, where there is one.
     """
 
     store: FrameStore
     rows: NDArray[np.int64]
-    features: Rows | None = None
+    features: Rows = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    pool: "Side | None" = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,8 +92,34 @@ class Result:
     notes: Sequence[str] = ()
 
 
+def draw_rows(
+    store: FrameStore, num: int | None, split: str | None = None, seed: int | None = None
+) -> NDArray[np.int64]:
+    """Return `num` rows of a split, ascending: the first, or with a seed a subset drawn by it.
+
+    num None takes all. Raises UsageError for fewer images than asked.
+    """
+    rows = store.rows(split)
+    num = len(rows) if num is None else num
+    if num < 2:
+        raise UsageError(f"{store.path}: {num} images have no covariance; at least 2 are needed")
+    if num > len(rows):
+        where = f" in split {split!r}" if split else ""
+        raise UsageError(
+            f"--num {num}: {store.path} has only {len(rows)} images{where} to take; ask for at "
+            "most that many, or make more"
+        )
+    if seed is None or num == len(rows):
+        return rows[:num]
+    draw = np.random.default_rng(rng.derive("evaluate", "reference", seed))
+    return np.sort(draw.choice(rows, num, replace=False))
+
+
 class Metric(NamedTuple):
-    """A row of METRICS: measure(generated, reference, seed), and what it is a measure of."""
+    """A row of METRICS: measure(generated, reference, seed), and what it is a measure of.
+
+    of "pool": of features, and the sides have their pool, where there is one.
+    """
 
     measure: Callable[[Side, Side, int], Result]
-    of: Literal["features", "images"]
+    of: Literal["features", "pool", "images"]

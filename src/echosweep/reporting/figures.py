@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -66,6 +67,35 @@ def plot_loss(records: Sequence[Mapping[str, Any]]) -> Figure:
     if axes.lines:
         axes.legend(frameon=False)
     return figure
+
+
+def plot_floors(floors: Mapping[str, Any]) -> Figure:
+    """Return distance against number of images, one panel for each extractor.
+
+    floors: by label, {"metric": name, "by": {kind: curve}}; a curve has counts, values (repeats by
+    counts), infinity and slope of the line infinity + slope / N.
+    """
+    figure = Figure(figsize=(6.4, 3.2 * len(floors)), layout="constrained")
+    for axes, floor in zip(np.ravel(figure.subplots(len(floors))), floors.values(), strict=True):
+        for i, (kind, curve) in enumerate(floor["by"].items()):
+            draw_curve(axes, curve, f"C{i}", kind)
+        axes.set(ylabel=floor["metric"], ylim=(0, None))
+        axes.legend(frameon=False, fontsize=9)
+    axes.set(xlabel="number of images N on each side (axis even in 1/N)")
+    return figure
+
+
+def draw_curve(axes: Axes, curve: Mapping[str, Any], colour: str, name: str) -> None:
+    """Draw a distance against 1/N: its repeats, and the line down to infinitely many images."""
+    inverse = 1 / np.asarray(curve["counts"], float)
+    ends = np.array([0, inverse.max()])
+    for values in curve["values"]:
+        axes.plot(inverse, values, "o", color=colour, ms=3, alpha=0.5)
+    label = f"{name}: {curve['mean']:.3g} ± {curve['std']:.2g}, N = ∞: {curve['infinity']:.3g}"
+    axes.plot(ends, curve["infinity"] + curve["slope"] * ends, color=colour, label=label)
+    counts = [curve["counts"][0], curve["counts"][len(inverse) // 2], curve["counts"][-1]]
+    axes.set_xticks([0, *(1 / n for n in counts)], ["∞", *(f"{n:,}" for n in counts)])
+    axes.grid(alpha=0.3)
 
 
 def save(picture: Image.Image | Figure, path: Path) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor
 from echosweep import rng
 from echosweep.config import TrainConfig
 from echosweep.diffusion import Denoiser, denoising_loss
+from echosweep.distributed import World
 from echosweep.networks import describe
 from echosweep.training.batches import Batches
-from echosweep.training.distributed import World
 from echosweep.training.loop import TrainState, train_steps
 
 # float32 weights, their gradients, their average and Adam's two moments.

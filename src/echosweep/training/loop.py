@@ -20,9 +20,9 @@ from torch.nn.utils import get_total_norm
 from echosweep import rng
 from echosweep.config import TrainConfig
 from echosweep.diffusion import Denoiser, denoising_loss
+from echosweep.distributed import World
 from echosweep.errors import UsageError
 from echosweep.training.batches import Batches
-from echosweep.training.distributed import World
 from echosweep.training.ema import ema_beta, update_ema
 
 

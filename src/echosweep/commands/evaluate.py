@@ -1,0 +1,224 @@
+"""Measure generated images against real ones: two frame stores in, one record and a page out.
+
+The order is (generated, reference) everywhere. Everything cheap that can be wrong is checked
+before the first image is read. Invariant: the record holds all that the numbers depend on:
+contents, rows, preparation, networks, weights, resize and environment.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from echosweep import runs
+from echosweep.build import build_extractors
+from echosweep.config import FeatureConfig, check_choice
+from echosweep.data.store import FrameStore, check_comparable
+from echosweep.distributed import World, world
+from echosweep.errors import UsageError
+from echosweep.evaluation import METRICS
+from echosweep.evaluation.feature_cache import cache_folder, cached_features
+from echosweep.evaluation.features import Extractor
+from echosweep.evaluation.neighbours import nearest
+from echosweep.evaluation.sets import Result, Side, Subset, draw_rows
+from echosweep.progress import Show, hidden
+from echosweep.reporting.evaluation_page import Pictures, write_report
+
+_SHOWN, _SEARCHED, _PAIRS = 48, 2000, 8
+
+
+class Pair(NamedTuple):
+    """What is compared, in the order of every metric."""
+
+    generated: Side
+    reference: Side
+
+
+def evaluate(
+    generated: str | Path,
+    reference: str | Path,
+    *,
+    metrics: Sequence[str] | str = "frechet",
+    num: int | None = None,
+    split: str | None = None,
+    allow_difference: Sequence[str] = (),
+    seed: int = 0,
+    out: str | Path | None = None,
+    config: FeatureConfig | None = None,
+    show: Show = hidden,
+    **settings: Any,
+) -> dict[str, Any] | None:
+    """Return how far `generated` is from `reference`, by each metric, and where that came from.
+
+    metrics: keys of METRICS, or "all". num: images of each set, the first of the generated and a
+    subset of the reference drawn by `seed`; None takes all. split: of the reference.
+    allow_difference: what the two preparations may differ in. out: a folder for
+    evaluation.json and the page evaluation.html; by default, for all metrics, beside `generated`.
+    settings: fields of FeatureConfig (features, inception, ...), on top of `config`.
+
+    The record is JSON: metrics, intervals (95 %) and details by extractor ("images" for metrics
+    of images themselves), features, n_generated, n_reference, provenance, warnings. Under
+    `torchrun` processes share the features, and only the first returns the record. Raises
+    UsageError for what was asked for wrongly, EchoSweepError for damaged data, both before any
+    feature is computed.
+    """
+    given = config.model_dump(exclude_unset=True) if config else {}
+    config, chosen = FeatureConfig.make(given | settings), _chosen_metrics(metrics)
+    if seed < 0:
+        raise UsageError(f"--seed {seed} is not 0 or more")
+    by_features = any(METRICS[name].of != "images" for name in chosen)
+    with world(config.device) as peers:
+        extractors = build_extractors(config) if by_features else []
+        made, real = FrameStore.open(generated), FrameStore.open(reference)
+        check_comparable(made, real, allow_difference)
+        pair = _pair(made, real, num, split, seed, any(METRICS[n].of == "pool" for n in chosen))
+        cache = cache_folder(config.cache) if by_features else Path()
+        folder = Path(out) if out else _beside(made) if metrics == "all" else None
+        if folder:
+            runs.check_writable(folder / "evaluation.html")
+        measured = {
+            by.label: Pair(*(with_features(side, by, cache, peers, show) for side in pair))
+            for by in extractors
+        }
+    if peers.rank > 0:
+        return None
+    results = _measure(chosen, pair, measured, seed, show)
+    record = _record(results, pair, extractors, {"split": split, "seed": seed})
+    if folder:
+        write_report(folder, record, _pictures(pair, measured))
+    return record
+
+
+def _beside(store: FrameStore) -> Path:
+    return store.path.with_name(store.path.name + ".evaluation")
+
+
+def _chosen_metrics(metrics: Sequence[str] | str) -> list[str]:
+    names = metrics.split(",") if isinstance(metrics, str) else list(metrics)
+    if names == ["all"]:
+        return list(METRICS)
+    for name in names:
+        check_choice("metric", name, [*METRICS, "all"])
+    return names
+
+
+def _pair(
+    made: FrameStore, real: FrameStore, num: int | None, split: str | None, seed: int, pools: bool
+) -> Pair:
+    """Return the sides, without features yet; with the images they were drawn from, if `pools`."""
+
+    def side(store: FrameStore, split: str | None, seed: int | None) -> Side:
+        pool = Side(store, store.rows(split)) if pools else None
+        return Side(store, draw_rows(store, num, split, seed), pool=pool)
+
+    return Pair(side(made, None, None), side(real, split, seed))
+
+
+def with_features(side: Side, extractor: Extractor, cache: Path, peers: World, show: Show) -> Side:
+    """Return the side with its features, and those of its pool, where it has one."""
+    whole = side.pool or side
+    with show(f"{extractor.label} of {side.store.path.name}", "images") as progress:
+        features = cached_features(side.store, whole.rows, extractor, cache, peers, progress)
+    if side.pool is None:
+        return replace(side, features=features)
+    drawn = Subset(features, np.searchsorted(whole.rows, side.rows))
+    return replace(side, features=drawn, pool=replace(side.pool, features=features))
+
+
+def _measure(
+    chosen: Sequence[str], plain: Pair, measured: dict[str, Pair], seed: int, show: Show
+) -> Iterator[tuple[str, str, Result]]:
+    """Yield (label, metric, what it found): each metric of features for each extractor."""
+    for name in chosen:
+        measure, of = METRICS[name]
+        for label, pair in {"images": plain}.items() if of == "images" else measured.items():
+            with show(f"{name} ({label})", "metrics") as progress:
+                progress(0, 1)
+                yield label, name, measure(*pair, seed)
+                progress(1, 1)
+
+
+def _record(
+    results: Iterator[tuple[str, str, Result]],
+    pair: Pair,
+    extractors: Sequence[Extractor],
+    drawn: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the record of an evaluation, each distance under its exact name."""
+    exact = {extractor.label: extractor.metric for extractor in extractors}
+    metrics, intervals, details = (dict[str, Any](), dict[str, Any](), dict[str, Any]())
+    warnings = [note for extractor in extractors for note in extractor.notes]
+    for label, name, result in results:
+        ranges = {key: list(interval) for key, interval in result.intervals.items()}
+        for table, found in ((metrics, result.values), (intervals, ranges)):
+            named = {_exact_name(key, exact.get(label, "")): v for key, v in found.items()}
+            table.setdefault(label, {}).update(named)
+        details.setdefault(label, {})[name] = result.details
+        warnings += [f"{label} {name}: {note}" for note in result.notes]
+    generated, reference = pair
+    return {
+        "metrics": metrics,
+        "intervals": intervals,
+        "n_generated": len(generated),
+        "n_reference": len(reference),
+        "features": {extractor.label: extractor.describe() for extractor in extractors},
+        "warnings": [*warnings, *_warnings(pair, drawn["split"])],
+        "provenance": {
+            "generated": _describe(generated),
+            "reference": _describe(reference) | drawn,
+            "environment": runs.environment(),
+        },
+        "details": details,
+    }
+
+
+def _exact_name(name: str, exact: str) -> str:
+    """Return fd_floor as fid_floor, fid768_floor, rfd_floor: by what the features are."""
+    return exact + name[2:] if name == "fd" or name.startswith("fd_") else name
+
+
+def _describe(side: Side) -> dict[str, Any]:
+    store = side.store
+    return {
+        "path": str(store.path),
+        "content": store.content,
+        "fingerprint": store.fingerprint,
+        "rows": runs.signature(side.rows.tolist()),
+        "images": len(side),
+        "groups": int(side.groups.max()) + 1,
+        "source": store.manifest.get("source", {}).get("kind"),
+    }
+
+
+def _warnings(pair: Pair, split: str | None) -> Iterator[str]:
+    made, real = pair.generated.store, pair.reference.store
+    if len(pair.generated) != len(pair.reference):
+        yield (
+            f"the sets differ in size ({len(pair.generated)} and {len(pair.reference)}); the bias "
+            "of a distance depends on both"
+        )
+    if made.content == real.content:
+        yield "both stores hold the same images"
+    source = made.manifest.get("source", {})
+    if source.get("trained_on") == real.content and split in (None, source["train"]["split"]):
+        yield (
+            "the reference holds images that the model was trained on, so copies of them look "
+            "good; compare with held-out videos: --split test"
+        )
+
+
+def _pictures(pair: Pair, measured: dict[str, Pair]) -> Pictures:
+    """Return what the page shows: images of both sides, and the pairs nearest by features."""
+    made, real = (
+        side.images(np.unique(np.linspace(0, len(side) - 1, _SHOWN).astype(int))) for side in pair
+    )
+    if not measured:
+        return Pictures(made, real)
+    by = next(iter(measured.values()))
+    distances, rows = nearest(by.generated.features[:_SEARCHED], by.reference.features)
+    closest = np.argsort(distances[:, 0], kind="stable")[:_PAIRS]
+    return Pictures(
+        made, real, pair.generated.images(closest), pair.reference.images(rows[closest, 0])
+    )

@@ -1,0 +1,122 @@
+"""Measure the optimal FID of a store: real images against other real images of it.
+
+Splits are by frame, as in the paper, and by video (or patient), which is the one to compare a
+generator with: frames of one heart on both sides flatter every number.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from echosweep import runs
+from echosweep.build import build_extractors
+from echosweep.commands.evaluate import with_features
+from echosweep.config import FeatureConfig, check_choice
+from echosweep.data.store import FrameStore
+from echosweep.distributed import world
+from echosweep.errors import UsageError
+from echosweep.evaluation.feature_cache import cache_folder
+from echosweep.evaluation.floor import Curve, floor_curve, largest_half
+from echosweep.evaluation.sets import Side
+from echosweep.progress import Show, hidden
+from echosweep.reporting import figures
+
+SPLITS = ("frame", "video")
+
+
+def floor(
+    store: str | Path,
+    *,
+    by: Sequence[str] = SPLITS,
+    num: int | None = None,
+    splits: int = 5,
+    split: str | None = None,
+    seed: int = 0,
+    plot: str | Path | None = None,
+    config: FeatureConfig | None = None,
+    show: Show = hidden,
+    **settings: Any,
+) -> dict[str, Any] | None:
+    """Return the distance between halves of real images: what no generator can beat.
+
+    by: "frame", "video" or both. num: images in each half; None for as many as every split has.
+    splits: how often the halves are drawn. split: of the store (train, val, test). plot: a PNG of
+    the distance against N, with the fitted lines. settings: fields of FeatureConfig.
+
+    The record is JSON: floors by extractor and kind of split, each with mean and std at `n` images
+    a half, counts, values and the line infinity + slope / N. Under `torchrun` only the first
+    process returns it. Raises UsageError for what cannot be split so.
+    """
+    given = config.model_dump(exclude_unset=True) if config else {}
+    config = FeatureConfig.make(given | settings)
+    for kind in by:
+        check_choice("by", kind, SPLITS)
+    if splits < 1 or seed < 0 or (num is not None and num < 2):
+        raise UsageError(f"splits {splits} must be 1 or more, seed {seed} 0, num {num} 2 or more")
+    if plot:
+        runs.check_writable(Path(plot))
+    with world(config.device) as peers:
+        extractors = build_extractors(config)
+        opened = FrameStore.open(store)
+        side = Side(opened, opened.rows(split))
+        n = min(largest_half(side, kind, num, splits, seed) for kind in by)
+        cache = cache_folder(config.cache)
+        sides = {e.label: with_features(side, e, cache, peers, show) for e in extractors}
+    if peers.rank > 0:
+        return None
+    curves: dict[str, dict[str, Curve]] = {label: {} for label in sides}
+    for label, featured in sides.items():
+        for kind in by:
+            with show(f"floor by {kind} ({label})", "splits") as progress:
+                curves[label][kind] = floor_curve(featured, kind, n, splits, seed, progress)
+    floors = {
+        extractor.label: {
+            "metric": extractor.metric,
+            "by": {kind: curve.record() for kind, curve in curves[extractor.label].items()},
+        }
+        for extractor in extractors
+    }
+    record = {
+        "floors": floors,
+        "n": n,
+        "splits": splits,
+        "features": {extractor.label: extractor.describe() for extractor in extractors},
+        "warnings": [note for e in extractors for note in (*e.notes, *_few(n, e.label, e.dims))],
+        "provenance": {
+            "path": str(opened.path),
+            "content": opened.content,
+            "fingerprint": opened.fingerprint,
+            "split": split,
+            "seed": seed,
+            "images": len(side),
+            "groups": int(side.groups.max()) + 1,
+            "environment": runs.environment(),
+        },
+    }
+    if plot:
+        figures.save(figures.plot_floors(floors), Path(plot))
+    return record
+
+
+def _few(n: int, label: str, dims: int) -> list[str]:
+    if n > dims:
+        return []
+    return [
+        f"{label}: halves of {n} images for {dims} features: the covariance has rank {n - 1} at "
+        "most, so the distance is biased upwards and its value at infinite N is not to be trusted"
+    ]
+
+
+def print_table(record: dict[str, Any]) -> None:
+    """Print the floors to stderr as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"optimal distance, {record['n']:,} real images against as many")
+    for column in ("features", "distance", "split by", "mean", "std", "at infinite N"):
+        table.add_column(column)
+    for label, floor in record["floors"].items():
+        for kind, curve in floor["by"].items():
+            numbers = (curve["mean"], curve["std"], curve["infinity"])
+            table.add_row(label, floor["metric"], kind, *(f"{number:.4g}" for number in numbers))
+    Console(stderr=True).print(table)

@@ -1,0 +1,150 @@
+"""Features on disk: computed once for every image and extractor, by whoever needs them first.
+
+A folder a (store content, extractor) holds two plain files, row i being image i: the features
+(float32) and a CRC-32 each, 0 where there is none yet. So any subset can be asked for, an
+interrupted call continues, and processes fill in disjoint rows. Invariant: a row counts only if its
+CRC agrees, so torn writes and damaged files are computed again, never used.
+"""
+
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echosweep import runs
+from echosweep.data.store import FrameStore
+from echosweep.distributed import World, barrier
+from echosweep.errors import UsageError
+from echosweep.evaluation.features import Extractor, extract
+from echosweep.progress import Progress, silent
+
+_BLOCK = 64  # rows that one process takes at a time
+_READ = 4096  # rows read at a time
+
+
+class CachedFeatures:
+    """Features of some rows of a store, float32 (n, D); read from disk when asked for.
+
+    The file is mapped only while rows are copied out of it: memory stays free of it.
+    """
+
+    def __init__(self, folder: Path, rows: NDArray[np.int64], dims: int) -> None:
+        self._path, self._rows = folder / "features.f32", rows
+        self.shape = (len(rows), dims)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, chosen: Any) -> NDArray[np.float32]:
+        wanted = self._rows[chosen]
+        if not wanted.size:
+            return np.empty((0, self.shape[1]), np.float32)
+        shape = (int(wanted.max()) + 1, self.shape[1])
+        return np.array(np.memmap(self._path, np.float32, "r", shape=shape)[wanted])
+
+
+def cached_features(
+    store: FrameStore,
+    rows: NDArray[np.int64],
+    extractor: Extractor,
+    cache: Path,
+    world: World,
+    progress: Progress = silent,
+) -> CachedFeatures:
+    """Return the features of a store's `rows`; compute those that `cache` lacks, all together.
+
+    Raises UsageError if they do not fit on the disk, EchoSweepError for features that are not
+    finite. Every process of `world` must call this, and gets all of them.
+    """
+    key = runs.signature([store.content, extractor.signature], length=32)
+    folder = cache / f"features-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = rows[~_valid(folder, rows, extractor.dims)]
+    _check_room(cache, len(missing) * extractor.dims * 4)
+    done = len(rows) - len(missing)
+    progress(done, len(rows))
+    blocks = [missing[i : i + _BLOCK] for i in range(0, len(missing), _BLOCK)]
+    mine = blocks[world.rank :: world.size]
+    if mine:
+        shards = extract(store, np.concatenate(mine), extractor, _BLOCK)
+        for block in _written(folder, mine, shards):
+            done += block * world.size
+            progress(min(done, len(rows)), len(rows))
+    barrier(world)
+    return CachedFeatures(folder, rows, extractor.dims)
+
+
+def cache_folder(cache: str | Path | None) -> Path:
+    """Return the folder for caches: the one given, ECHOSWEEP_CACHE, or ~/.cache/echosweep.
+
+    It is made here: a folder that cannot be written is a UsageError now, not hours later.
+    """
+    folder = Path(cache or os.environ.get("ECHOSWEEP_CACHE") or "~/.cache/echosweep").expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UsageError(
+            f"cache folder {folder} cannot be written; pass --cache DIR or set ECHOSWEEP_CACHE=DIR"
+        )
+    return folder
+
+
+def _valid(folder: Path, rows: NDArray[np.int64], dims: int) -> NDArray[np.bool_]:
+    """Return which of `rows` are on disk, whole."""
+    result = np.zeros(len(rows), bool)
+    checks = _read(folder / "checks.u32", np.dtype("<u4"), 1, rows)[:, 0]
+    for start in range(0, len(rows), _READ):
+        part = slice(start, start + _READ)
+        if checks[part].any():
+            found = _read(folder / "features.f32", np.dtype("<f4"), dims, rows[part])
+            result[part] = checks[part] == _checks(found)
+    return result
+
+
+def _read(path: Path, dtype: np.dtype[Any], width: int, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Return `rows` (n, width) of a plain file; zeros for those behind its end."""
+    result = np.zeros((len(rows), width), dtype)
+    whole = path.stat().st_size // (width * dtype.itemsize) if path.exists() else 0
+    there = rows < whole
+    if there.any():
+        result[there] = np.memmap(path, dtype, "r", shape=(whole, width))[rows[there]]
+    return result
+
+
+def _checks(features: NDArray[np.float32]) -> NDArray[np.uint32]:
+    """Return the CRC-32 of each row, 1 in place of 0: that is how a missing one is marked."""
+    return np.array([zlib.crc32(row.tobytes()) or 1 for row in features], np.uint32)
+
+
+def _written(
+    folder: Path, blocks: list[NDArray[np.int64]], shards: Iterator[NDArray[np.float32]]
+) -> Iterator[int]:
+    """Write the features of each block of rows, yield its length when they are in the file."""
+    paths = folder / "features.f32", folder / "checks.u32"
+    features, checks = (os.open(path, os.O_RDWR | os.O_CREAT) for path in paths)
+    try:
+        for block, shard in zip(blocks, shards, strict=True):
+            for row, vector, check in zip(block, shard, _checks(shard), strict=True):
+                os.pwrite(features, vector.tobytes(), int(row) * vector.nbytes)
+                os.pwrite(checks, check.tobytes(), int(row) * 4)
+            yield len(block)
+    finally:
+        os.close(features)
+        os.close(checks)
+
+
+def _check_room(cache: Path, needed: int) -> None:
+    free = shutil.disk_usage(cache).free
+    if needed > free:
+        raise UsageError(
+            f"features need {needed / 1e9:,.1f} GB in {cache}, which has {free / 1e9:,.1f} GB "
+            "free; choose another folder with --cache DIR, or compare fewer images with --num"
+        )

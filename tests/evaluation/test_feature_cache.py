@@ -1,0 +1,163 @@
+"""Features on disk: computed once, continued, checked, shared among processes."""
+
+import os
+import subprocess
+import sys
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from echosweep.distributed import World
+from echosweep.errors import EchoSweepError, UsageError
+from echosweep.evaluation import feature_cache
+from echosweep.evaluation.feature_cache import CachedFeatures, cached_features
+from echosweep.evaluation.features import Extractor, Options
+from echosweep.evaluation.random_features import build_random
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def extractor() -> Extractor:
+    return build_random(Options(device="cpu"))
+
+
+@pytest.fixture
+def store(stores: Any) -> Any:
+    images = np.random.default_rng(0).integers(0, 256, (150, 16, 16), dtype=np.uint8)
+    return stores("real", images)
+
+
+def counted(extractor: Extractor, seen: list[int], stop_after: int = 10**9) -> Extractor:
+    """The same extractor; it counts the images it is given and may be stopped."""
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        if sum(seen) >= stop_after:
+            raise KeyboardInterrupt
+        seen.append(len(x))
+        return extractor.network(x)
+
+    return replace(extractor, network=network)
+
+
+def all_of(store: Any, extractor: Extractor, cache: Path, **options: Any) -> CachedFeatures:
+    rows = options.pop("rows", np.arange(len(store)))
+    return cached_features(store, rows, extractor, cache, options.pop("world", ALONE), **options)
+
+
+def test_they_are_the_extractor_s_own(store: Any, extractor: Extractor, tmp_path: Path) -> None:
+    found = all_of(store, extractor, tmp_path)
+    assert found.shape == (150, 64)
+    np.testing.assert_array_equal(found[:], extractor(store.images))
+    np.testing.assert_array_equal(found[[7, 3]], extractor(store.images)[[7, 3]])
+    assert found[:0].shape == (0, 64)
+
+
+def test_any_rows_are_computed_once(store: Any, extractor: Extractor, tmp_path: Path) -> None:
+    seen: list[int] = []
+    counting = counted(extractor, seen)
+    some = all_of(store, counting, tmp_path, rows=np.arange(100, 140))
+    first = sum(seen)
+    assert 40 <= first < 140
+    np.testing.assert_array_equal(some[:], extractor(store.images)[100:140])
+    every = all_of(store, counting, tmp_path)
+    after = sum(seen)
+    np.testing.assert_array_equal(every[100:140], some[:])
+    all_of(store, counting, tmp_path)
+    assert sum(seen) == after
+
+
+def test_an_interrupted_call_continues(store: Any, extractor: Extractor, tmp_path: Path) -> None:
+    seen: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        all_of(store, counted(extractor, seen, stop_after=100), tmp_path)
+    calls: list[tuple[int, int]] = []
+    found = all_of(
+        store, extractor, tmp_path, progress=lambda done, total, _=None: calls.append((done, total))
+    )
+    assert calls[0] == (64, 150)
+    assert calls[-1] == (150, 150)
+    np.testing.assert_array_equal(found[:], extractor(store.images))
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "checks", "remove"])
+def test_a_damaged_file_is_computed_again(
+    store: Any, extractor: Extractor, tmp_path: Path, damage: str
+) -> None:
+    whole = all_of(store, extractor, tmp_path)[:]
+    (features,), (checks,) = tmp_path.glob("*/features.f32"), tmp_path.glob("*/checks.u32")
+    if damage == "flip":
+        data = bytearray(features.read_bytes())
+        data[64 * 4 * 9 + 1] ^= 4
+        features.write_bytes(data)
+    elif damage == "cut":
+        os.truncate(features, 64 * 4 * 20 + 3)
+    elif damage == "checks":
+        checks.write_bytes(b"nonsense")
+    else:
+        features.unlink()
+    seen: list[int] = []
+    np.testing.assert_array_equal(all_of(store, counted(extractor, seen), tmp_path)[:], whole)
+    assert sum(seen) > 0
+
+
+def test_processes_share_the_work_and_get_the_same_bits(
+    store: Any, extractor: Extractor, tmp_path: Path
+) -> None:
+    code = (
+        "import sys, numpy as np, torch\n"
+        "from pathlib import Path\n"
+        "from echosweep.data.store import FrameStore\n"
+        "from echosweep.distributed import world\n"
+        "from echosweep.evaluation.feature_cache import cached_features\n"
+        "from echosweep.evaluation.features import Options\n"
+        "from echosweep.evaluation.random_features import build_random\n"
+        "torch.set_num_threads(1)\n"
+        "store, cache = FrameStore.open(sys.argv[1]), Path(sys.argv[2])\n"
+        "with world('cpu') as peers:\n"
+        "    found = cached_features(store, np.arange(len(store)), build_random(Options()),\n"
+        "                            cache, peers)\n"
+        "    print(float(found[:].sum(dtype='f8')))\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    script = tmp_path / "share.py"
+    script.write_text(code)
+    done = subprocess.run(
+        [*command, str(script), str(store.path), str(tmp_path / "two")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    both = all_of(store, replace(extractor, network=never), tmp_path / "two")
+    np.testing.assert_array_equal(both[:], extractor(store.images))
+    assert [float(line) for line in done.stdout.split()] == [both[:].sum(dtype="f8")] * 2
+
+
+def never(x: torch.Tensor) -> torch.Tensor:
+    raise AssertionError("there is nothing to compute")
+
+
+def test_a_full_disk_is_said_before_any_work(
+    store: Any, extractor: Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "free")(1000)
+    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(UsageError, match=r"features need 0\.0 GB in .*--cache DIR"):
+        all_of(store, replace(extractor, network=never), tmp_path)
+
+
+def test_the_image_with_bad_features_is_named(
+    store: Any, extractor: Extractor, tmp_path: Path
+) -> None:
+    def network(x: torch.Tensor) -> torch.Tensor:
+        features = extractor.network(x)
+        features[-1] = float("nan")
+        return features
+
+    with pytest.raises(EchoSweepError, match=r"image \d+ of .*real \(video (first|second), frame"):
+        all_of(store, replace(extractor, network=network), tmp_path)
