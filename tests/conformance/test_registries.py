@@ -12,6 +12,7 @@ REGISTRIES = [
     ("diffusion/samplers", "SAMPLERS"),
     ("data", "SOURCES"),
     ("evaluation", "EXTRACTORS"),
+    ("evaluation", "METRICS"),
 ]
 
 

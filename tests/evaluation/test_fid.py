@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import linalg
 
-from echosweep.evaluation.fid import Statistics, frechet_distance, statistics
+from echosweep.evaluation.fid import (
+    Statistics,
+    distance_of,
+    distances_by_count,
+    frechet_distance,
+    statistics,
+)
 
 
 def gaussian(mean: np.ndarray, cov: np.ndarray) -> Statistics:
@@ -56,6 +63,54 @@ def test_agrees_with_the_eigenvalues_of_the_product():
     roots = np.sqrt(np.linalg.eigvals(a.cov @ b.cov).astype(complex)).real.sum()
     expected = ((a.mean - b.mean) ** 2).sum() + np.trace(a.cov) + np.trace(b.cov) - 2 * roots
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-8)
+
+
+def test_agrees_with_scipy_s_matrix_root():
+    """Heusel et al. 2017 as written, correlated features of very different scales."""
+    draw = np.random.default_rng(3)
+    mix = draw.normal(size=(96, 96)) * np.logspace(0, -2, 96)
+    a = Statistics.of(draw.normal(size=(500, 96)) @ mix)
+    b = Statistics.of(draw.normal(0.1, 1.3, size=(400, 96)) @ mix)
+    root = np.trace(linalg.sqrtm(a.cov @ b.cov).real)
+    expected = ((a.mean - b.mean) ** 2).sum() + np.trace(a.cov) + np.trace(b.cov) - 2 * root
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["constant", "repeated"])
+def test_features_without_information_change_nothing(kind: str):
+    draw = np.random.default_rng(4)
+    x, y = draw.normal(size=(100, 12)), draw.normal(0.2, 1.1, size=(90, 12))
+    plain = frechet_distance(Statistics.of(x), Statistics.of(y))
+    more = [np.hstack([z, z if kind == "repeated" else np.full((len(z), 3), 2.5)]) for z in (x, y)]
+    times = 2 if kind == "repeated" else 1  # a feature that is there twice counts twice
+    found = frechet_distance(*map(Statistics.of, more))
+    assert found == pytest.approx(times * plain, rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "dims"), [(10, 12, 30), (10, 50, 30), (50, 12, 30), (60, 50, 30)]
+)
+def test_few_images_and_many_give_one_value(n: int, m: int, dims: int):
+    """The thin product, the factor and the roots of singular covariances are the same distance."""
+    draw = np.random.default_rng(5)
+    x, y = draw.normal(size=(n, dims)), draw.normal(0.3, 2, size=(m, dims))
+    expected = frechet_distance(Statistics.of(x), Statistics.of(y))
+    assert distance_of(x.astype("f4"), y.astype("f4")) == pytest.approx(expected, rel=1e-5)
+
+
+def test_long_features_are_read_in_shards_and_give_the_whole():
+    draw = np.random.default_rng(6)
+    x, y = draw.normal(size=(9001, 3)).astype("f4"), draw.normal(1, 2, (5000, 3)).astype("f4")
+    whole = [Statistics.of(z) for z in (x, y)]
+    assert distance_of(x, y) == pytest.approx(frechet_distance(*whole), rel=1e-10)
+
+
+def test_the_distance_by_count_is_that_of_the_first_images():
+    draw = np.random.default_rng(7)
+    x, y = draw.normal(size=(300, 8)).astype("f4"), draw.normal(1, 2, (300, 8)).astype("f4")
+    counts = [5, 8, 20, 100, 300]
+    expected = [distance_of(x[:n], y[:n]) for n in counts]
+    assert distances_by_count(x, y, counts) == pytest.approx(expected, rel=1e-9)
 
 
 def test_rank_deficient_sets_in_closed_form():

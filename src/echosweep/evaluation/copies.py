@@ -136,7 +136,7 @@ def find_copies(
         identical=identical,
         matches=matches,
         false_alarms=float(alarms.mean()),
-        false_alarm_interval=group_interval(alarms.astype(float), held_out.groups, seed),
+        false_alarm_interval=_alarm_interval(alarms, held_out.groups, seed),
         auth_pct=auth_pct(generated.features, train.features, memory=memory),
         auth_pct_groups=auth_pct(generated.features, train.features, train.groups, memory),
         c_t=c_t(generated.features, train.features, held_out.features, seed, memory),
@@ -179,6 +179,17 @@ def _false_alarms(held: Numbers, groups: NDArray[np.int64], rate: float) -> NDAr
         if not here.all():
             alarms[here] = find_p_values(held[here], held[~here]) <= rate
     return alarms
+
+
+def _alarm_interval(
+    alarms: NDArray[np.bool_], groups: NDArray[np.int64], seed: int
+) -> Interval | None:
+    """Return the 95 % interval of the share of alarms, None for one group."""
+    interval = group_interval(alarms.astype(float), groups, seed)
+    if interval is None or alarms.any():
+        return interval
+    # Resampling none gives none; G groups without an alarm leave 1 - 0.05^(1/G) open.
+    return 0.0, float(1 - 0.05 ** (1 / len(np.unique(groups))))
 
 
 def _check(generated: Side, train: Side, held_out: Side, rate: float) -> None:

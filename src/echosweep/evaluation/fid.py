@@ -137,19 +137,22 @@ class Factor(NamedTuple):
 
     def solve_transposed(self, x: Tensor) -> Tensor:
         """Return L^-T x for x (D, k); 0 for features that never change."""
-        inverse = torch.where(self.scale > 0, 1 / self.scale, 0.0)
-        return inverse[:, None] * torch.linalg.solve_triangular(self.lower.T, x, upper=True)
+        solved: Tensor = torch.linalg.solve_triangular(self.lower.T, x, upper=True)
+        return _inverse(self.scale)[:, None] * solved
 
 
 def factorise(cov: Tensor) -> Factor | None:
     """Return the factor of `cov`, None where features are (nearly) functions of one another."""
     variance = cov.diagonal()
     scale = torch.where(variance > variance.max() * _DEAD, variance, 0.0).sqrt()
-    inverse = torch.where(scale > 0, 1 / scale, 0.0)
-    correlation = cov * inverse[:, None] * inverse
+    correlation = cov * _inverse(scale)[:, None] * _inverse(scale)
     correlation.diagonal().fill_(1.0)
     lower, failed = torch.linalg.cholesky_ex(correlation)
     return Factor(scale, lower) if not failed and lower.diagonal().min() > _SOUND else None
+
+
+def _inverse(scale: Tensor) -> Tensor:
+    return torch.where(scale > 0, 1 / scale, 0.0)
 
 
 def _root(cov: Tensor) -> Tensor:

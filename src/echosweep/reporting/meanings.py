@@ -12,7 +12,7 @@ class Meaning(NamedTuple):
     """One row: where a page shows it, what is better ("" where neither is), what it says."""
 
     section: Literal["metrics", "noise", "echo", "copies"]
-    better: Literal["lower", "higher", "equal", ""]
+    better: Literal["lower", "higher", "near 0", ""]
     says: str
     source: str = ""
 
@@ -74,23 +74,23 @@ MEANINGS: dict[str, Meaning] = {
     "coverage": Meaning(
         "metrics", "higher", "share of real images with a generated one nearby", _DENSITY
     ),
-    "mean_level": Meaning("echo", "equal", "mean grey level in the sector, 0 to 255"),
-    "zero_share": Meaning("echo", "equal", "share of the background that is exactly black"),
-    "speckle_lateral_px": Meaning("echo", "equal", "width of speckle across, pixels", _SPECKLE),
-    "speckle_axial_px": Meaning("echo", "equal", "width of speckle along, pixels", _SPECKLE),
+    "mean_level": Meaning("echo", "", "mean grey level in the sector, 0 to 255"),
+    "zero_share": Meaning("echo", "", "share of the background that is exactly black"),
+    "speckle_lateral_px": Meaning("echo", "", "width of speckle across, pixels", _SPECKLE),
+    "speckle_axial_px": Meaning("echo", "", "width of speckle along, pixels", _SPECKLE),
     "speckle_snr": Meaning(
-        "echo", "equal", "mean over deviation of grey levels in even windows", _SPECKLE
+        "echo", "", "mean over deviation of grey levels in even windows", _SPECKLE
     ),
     "speckle_snr_60db": Meaning(
-        "echo", "equal", "the same of the envelope, 60 dB assumed; full speckle has 1.91", _SPECKLE
+        "echo", "", "the same of the envelope, 60 dB assumed; full speckle has 1.91", _SPECKLE
     ),
-    "pool_count": Meaning("echo", "equal", "dark pools (blood) an image"),
-    "pool_share": Meaning("echo", "equal", "share of the sector that dark pools take"),
+    "pool_count": Meaning("echo", "", "dark pools (blood) an image"),
+    "pool_share": Meaning("echo", "", "share of the sector that dark pools take"),
     "histogram_w1": Meaning(
         "echo", "lower", "distance of grey levels in the sector (Wasserstein-1, levels)"
     ),
     "zero_share_difference": Meaning(
-        "echo", "equal", "black background, generated less reference; 0 is equal"
+        "echo", "near 0", "black background, generated less reference"
     ),
     "sector_iou": Meaning("echo", "higher", "overlap of the two sectors, intersection over union"),
     "sector_odd_share": Meaning(
@@ -98,7 +98,7 @@ MEANINGS: dict[str, Meaning] = {
     ),
     "spectrum_rms_db": Meaning("echo", "lower", "distance of the mean power spectra, dB"),
     "spectrum_high_db": Meaning(
-        "echo", "equal", "fine detail, generated less reference, dB; below 0 is blurred"
+        "echo", "near 0", "fine detail, generated less reference, dB; below 0 is blurred"
     ),
     "pool_area_w1": Meaning(
         "echo", "lower", "distance of the areas of dark pools (Wasserstein-1, of the sector)"
@@ -106,15 +106,15 @@ MEANINGS: dict[str, Meaning] = {
     "auth_pct": Meaning(
         "copies",
         "higher",
-        "percentage of images no nearer to a training image than that is to the next one",
+        "percentage of images farther from their nearest training image than that is from the next",
         "Alaa et al. 2022",
     ),
     "auth_pct_groups": Meaning(
-        "copies", "higher", "the same, the next one of another patient or video"
+        "copies", "higher", "the same, the next being of another patient or video"
     ),
     "c_t": Meaning(
         "copies",
-        "",
+        "near 0",
         "below about −3 images are nearer to the training set than held-out ones are, "
         "above 3 farther",
         "Meehan et al. 2020",

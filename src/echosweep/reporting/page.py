@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
-from echosweep import __version__, runs
+from echosweep import runs
 
 MISSING = "–"
 
@@ -39,7 +39,6 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters |= {"number": number, "interval": interval, "count": count, "fact": fact}
-    templates.globals["version"] = __version__
     return templates
 
 
