@@ -10,6 +10,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,12 @@ def speckle(count: int, size: int, seed: int) -> Images:
     return images
 
 
+def resident() -> float:
+    """Return the GiB this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**30
+
+
 def seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
@@ -55,10 +62,14 @@ def main() -> None:
     arguments = parser.parse_args()
     queries = speckle(arguments.queries, arguments.size, 0)
     base = speckle(arguments.base, arguments.size, 1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before, core = resident(), time.process_time()
     long = seconds(lambda: nearest(queries, base))
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
-    print(f"{len(queries)} x {len(base)}: {long:.1f} s, {peak:.2f} GiB above the images")
+    core = time.process_time() - core
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 - before
+    print(
+        f"{len(queries)} x {len(base)}: {long:.1f} s by the clock, {core:.1f} s of core time, "
+        f"at most {peak:.2f} GiB above the images"
+    )
     few, some = queries[:100], base[:4000]
     np.testing.assert_array_equal(nearest(few, some).rows, naive(few, some).rows)
     ratios = [

@@ -125,7 +125,7 @@ def peer_features(theirs: Any, images: NDArray[np.uint8], batch: int = 64) -> ND
     x = torch.from_numpy(images)
     x = x.permute(0, 3, 1, 2) if x.ndim == 4 else x[:, None].expand(-1, 3, -1, -1)
     with torch.no_grad():
-        parts = [theirs(x[i : i + batch])[0].numpy() for i in range(0, len(x), batch)]
+        parts = [theirs(x[i : i + batch].contiguous())[0].numpy() for i in range(0, len(x), batch)]
     return np.concatenate(parts)
 
 

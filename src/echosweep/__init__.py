@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from echosweep.build import load_model as load_model
+    from echosweep.commands.copies import copies as copies
     from echosweep.commands.evaluate import evaluate as evaluate
+    from echosweep.commands.floor import floor as floor
     from echosweep.commands.sample import sample as sample
     from echosweep.commands.train import train as train
     from echosweep.data.phantom import phantom as phantom
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _API = {
+    "copies": "echosweep.commands.copies",
+    "floor": "echosweep.commands.floor",
     "evaluate": "echosweep.commands.evaluate",
     "phantom": "echosweep.data.phantom",
     "prepare": "echosweep.data.prepare",

@@ -381,6 +381,68 @@ def floor(
 
 
 @app.command
+def copies(
+    generated: Path,
+    train: Path,
+    /,
+    *,
+    holdout: Path | None = None,
+    train_split: str | None = None,
+    holdout_split: str | None = None,
+    rate: float = 0.01,
+    drop: Path | None = None,
+    out: Path | None = None,
+    memory_gb: float = 1.0,
+    seed: int = 0,
+    options: _Features = {},  # noqa: B006
+) -> None:
+    """Search generated images for copies of training images; JSON on stdout, a page to look at.
+
+    Parameters
+    ----------
+    generated
+        Frame store of generated images.
+    train
+        Frame store that the model was trained on.
+    holdout
+        Real images of other patients, to calibrate on; default: those of TRAIN outside its
+        training split.
+    train_split
+        Split of TRAIN that was trained on; default: train where HOLDOUT is TRAIN itself, else all.
+    holdout_split
+        Split of HOLDOUT to calibrate on; default: all that is not trained on.
+    rate
+        Share of images that are no copies but are flagged.
+    drop
+        Write a new store here, without the flagged images.
+    out
+        Folder for copies.json and the page copies.html; default: GENERATED.copies.
+    memory_gb
+        Memory for the blocks of the search.
+    seed
+        Seed of the cells of C_T and of the intervals.
+    """
+    from echosweep.commands.copies import copies as run
+
+    record = run(
+        generated,
+        train,
+        holdout=holdout,
+        train_split=train_split,
+        holdout_split=holdout_split,
+        rate=rate,
+        drop=drop,
+        out=out,
+        memory_gb=memory_gb,
+        seed=seed,
+        config=FeatureConfig.make(options),
+        show=bar,
+    )
+    if record:
+        _print_json(record)
+
+
+@app.command
 def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
     """Say what this machine has and lacks, and the fix for each lack.
 

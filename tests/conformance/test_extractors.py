@@ -1,12 +1,16 @@
 """What every feature extractor promises: to be registered is to be tested."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 
 from echosweep.errors import UsageError
 from echosweep.evaluation import EXTRACTORS
+from echosweep.evaluation.dinov2 import layout
 from echosweep.evaluation.features import Extractor, Options
 
 INCEPTION = Path("inception", "inception2015_bnfolded_to_Mixed_7a_fp32.safetensors")
@@ -14,12 +18,29 @@ INCEPTION = Path("inception", "inception2015_bnfolded_to_Mixed_7a_fp32.safetenso
 
 @pytest.fixture(scope="module", params=EXTRACTORS)
 def extractor(request: pytest.FixtureRequest) -> Extractor:
-    weights = None
+    options = Options(device="cpu")
     if request.param == "inception":
         weights = request.getfixturevalue("shared_data") / INCEPTION
         if not weights.is_file():
             pytest.skip(f"no {weights}")
-    return EXTRACTORS[request.param](Options(inception=weights, device="cpu"))
+        options = replace(options, inception=weights)
+    if request.param == "dinov2":
+        weights = request.getfixturevalue("drawn_dinov2")
+        options = replace(options, dinov2=weights, allow_unknown_weights=True)
+    return EXTRACTORS[request.param](options)
+
+
+@pytest.fixture(scope="module")
+def drawn_dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DINOv2 ViT-S/14 of drawn weights."""
+    draw = torch.Generator().manual_seed(0)
+    tensors = {
+        name: torch.randn(shape, generator=draw) * 0.05 + 0.5 * name.endswith(("gamma", "m.weight"))
+        for name, shape in layout(384, 12).items()
+    }
+    path = tmp_path_factory.mktemp("weights") / "dinov2.safetensors"
+    safetensors.torch.save_file(tensors, path)
+    return path
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from echosweep.errors import UsageError
-from echosweep.evaluation.neighbours import nearest
+from echosweep.evaluation.neighbours import nearest, pair_distances
 
 
 def brute(queries: NDArray[Any], base: NDArray[Any]) -> NDArray[np.float64]:
@@ -86,6 +86,13 @@ def test_rows_of_the_own_group_are_no_neighbours() -> None:
     found = nearest(x, x, 2, apart=(groups, groups))
     assert found.rows.tolist() == [[2, -1], [2, -1], [1, 0]]
     assert found.distances.tolist() == [[3, np.inf], [2, np.inf], [2, 3]]
+
+
+def test_pairs_are_those_that_were_asked_for() -> None:
+    x = np.array([[0.0], [1.0], [5.0]])
+    # Rows 0, 0, 2 span as many as they are: they are no slice.
+    found = pair_distances(x, x, np.array([0, 0, 2]), np.array([[1, 2], [2, -1], [0, 2]]))
+    assert found.tolist() == [[1, 5], [5, np.inf], [5, 0]]
 
 
 def test_blocks_shrink_with_the_memory() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from echosweep.data.store import FrameStore, Preparation, Video
@@ -51,12 +53,32 @@ def test_a_tight_cluster_in_a_wide_reference_is_precise_and_misses_much(store: F
 
 
 def test_a_set_against_itself_is_1_in_all_four_because_borders_are_outside() -> None:
-    x = np.random.default_rng(0).normal(1000, 1, (200, 8)).astype(np.float32)
+    x = np.random.default_rng(0).normal(10_000, 1, (200, 8)).astype(np.float32)
     counts = count(x, x, 5)
     # A ball holds its centre and 4 of 5 neighbours: the fifth is its border.
     assert counts.balls.mean() / 5 == 1
     assert counts.covered.all()
     assert counts.reached.all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), st.integers(7, 40), st.integers(7, 40), st.integers(1, 5))
+def test_points_on_a_lattice_are_counted_as_their_exact_distances_say(
+    seed: int, n: int, m: int, k: int
+) -> None:
+    draw = np.random.default_rng(seed)  # a lattice: most distances lie on a border
+    generated, reference = draw.integers(0, 4, (n, 2)), draw.integers(0, 4, (m, 2))
+
+    def squares(x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = np.square(x[:, None] - y).sum(-1)
+        return found
+
+    of_generated, of_reference = (np.sort(squares(x, x), 1)[:, k] for x in (generated, reference))
+    across = squares(generated, reference)
+    counts = count(generated.astype(np.float32), reference.astype(np.float32), k)
+    assert (counts.balls == (across < of_reference).sum(1)).all()
+    assert (counts.covered == (across < of_reference).any(0)).all()
+    assert (counts.reached == (across < of_generated[:, None]).any(0)).all()
 
 
 @pytest.mark.parametrize("memory", [50_000, 2**30])

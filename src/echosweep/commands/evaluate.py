@@ -166,8 +166,8 @@ def _record(
         "features": {extractor.label: extractor.describe() for extractor in extractors},
         "warnings": [*warnings, *_warnings(pair, drawn["split"])],
         "provenance": {
-            "generated": _describe(generated),
-            "reference": _describe(reference) | drawn,
+            "generated": generated.describe(),
+            "reference": reference.describe() | drawn,
             "environment": runs.environment(),
         },
         "details": details,
@@ -177,19 +177,6 @@ def _record(
 def _exact_name(name: str, exact: str) -> str:
     """Return fd_floor as fid_floor, fid768_floor, rfd_floor: by what the features are."""
     return exact + name[2:] if name == "fd" or name.startswith("fd_") else name
-
-
-def _describe(side: Side) -> dict[str, Any]:
-    store = side.store
-    return {
-        "path": str(store.path),
-        "content": store.content,
-        "fingerprint": store.fingerprint,
-        "rows": runs.signature(side.rows.tolist()),
-        "images": len(side),
-        "groups": int(side.groups.max()) + 1,
-        "source": store.manifest.get("source", {}).get("kind"),
-    }
 
 
 def _warnings(pair: Pair, split: str | None) -> Iterator[str]:

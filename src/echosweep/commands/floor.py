@@ -83,13 +83,9 @@ def floor(
         "features": {extractor.label: extractor.describe() for extractor in extractors},
         "warnings": [note for e in extractors for note in (*e.notes, *_few(n, e.label, e.dims))],
         "provenance": {
-            "path": str(opened.path),
-            "content": opened.content,
-            "fingerprint": opened.fingerprint,
+            "store": side.describe(),
             "split": split,
             "seed": seed,
-            "images": len(side),
-            "groups": int(side.groups.max()) + 1,
             "environment": runs.environment(),
         },
     }

@@ -109,10 +109,11 @@ def find_copies(
 
     All sides have features. rate: the share of images flagged that are no copies, calibrated on
     `held_out`: real images made like the training set's, of other patients. memory: bytes for
-    blocks. seed: of the cells of C_T and of the interval. Identical images are always flagged.
-    Found: noise, gain, offset, shifts of up to 1/16 of the size. Not sought: flips, rotations,
-    scalings, parts. Raises UsageError for sides made differently, without features, that share a
-    patient or video, a training set of one group, or too few held-out images for `rate`.
+    blocks, beside 1 kB a training image. seed: of the cells of C_T and of the interval. Identical
+    images are always flagged. Found: noise, gain, offset, shifts of up to 1/16 of the size. Not
+    sought: flips, rotations, scalings, parts. Raises UsageError for sides made differently,
+    without features, that share a patient or video, a training set of one group, or too few
+    held-out images for `rate`.
     """
     _check(generated, train, held_out, rate)
     twins = _hashes(train)

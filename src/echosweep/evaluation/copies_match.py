@@ -3,9 +3,9 @@
     d^2 = 2 (1 - max over shifts of the normalised cross-correlation)
 
 of lightly blurred images: a shift, a gain, an offset and fine noise cost little. Bland images are
-close to everything, so the score is log d / (mean d of the nearest images of other patients or
-videos), after Carlini et al. 2023 (section 4.2). Invariant: the score of an image depends on the
-image and the training set alone, so scores of generated and held-out images may be compared.
+close to everything, so the score is the log of d over the mean d of the nearest images of other
+patients or videos, after the ratio of Carlini et al. 2023. Invariant: the score of an image depends
+on the image and the training set alone, so those of generated and held-out images are comparable.
 """
 
 import math

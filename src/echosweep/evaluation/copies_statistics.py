@@ -29,7 +29,7 @@ class CellTest(NamedTuple):
 def auth_pct(
     generated: Vectors, train: Vectors, groups: Groups | None = None, memory: int = 2**30
 ) -> float:
-    """Return the percentage of generated rows that are authentic (Alaa et al. 2022, section 4).
+    """Return the percentage of generated rows that are authentic (Alaa et al. 2022).
 
     One is authentic if the nearest training row is nearer to another training row than to it.
     groups (M,): only training rows of another group count as another; a video's next frame is
@@ -46,7 +46,7 @@ def auth_pct(
 def c_t(
     generated: Vectors, train: Vectors, held_out: Vectors, seed: int = 0, memory: int = 2**30
 ) -> CellTest:
-    """Return the data-copying statistic C_T (Meehan et al. 2020, section 4): copying is negative.
+    """Return the data-copying statistic C_T (Meehan et al. 2020): copying is negative.
 
     In each of 5 k-means cells of the training set, the Mann-Whitney z of the generated distances
     to the training set against the held-out ones; the mean, weighted by the held-out share. Cells

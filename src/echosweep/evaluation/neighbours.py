@@ -21,7 +21,7 @@ from echosweep.progress import Progress, silent
 Vectors = Any  # (N, ...) array, memory map or `Rows`: `v[a:b]` and `v[numbers]` are read as rows
 Groups = NDArray[np.int64]
 _SPARE = 8  # candidates beyond k
-_CACHE = 2**23  # bytes that stay near the processor: twice as fast as blocks of gigabytes
+_CACHE = 2**23  # bytes that stay near the processor: ten times as fast as larger blocks
 _OPEN_ARRAYS = 6  # of a block's two inputs or its distances that are alive at once
 
 
@@ -84,7 +84,7 @@ def blocks(chosen: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
 
 def read(vectors: Vectors, rows: NDArray[np.int64], dtype: torch.dtype = torch.float64) -> Tensor:
     """Return rows of `vectors`, flattened to (n, width), at least as precise as `dtype`."""
-    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+    if len(rows) and (np.diff(rows) == 1).all():
         part = np.asarray(vectors[int(rows[0]) : int(rows[-1]) + 1])  # a slice is read faster
     else:
         part = np.asarray(vectors[rows])

@@ -46,7 +46,7 @@ class Counts(NamedTuple):
 
 def measure_prdc(generated: Side, reference: Side, seed: int) -> Result:
     """Return precision, recall (Kynkäänniemi et al. 2019, eq. 1-2), density and coverage (Naeem
-    et al. 2020, eq. 3 and 6) of features, k = 5.
+    et al. 2020, section 3) of features, k = 5.
 
     precision: share of generated images within the reference's manifold; recall: share of
     reference images within the generated one; density: reference balls an image lies in, over k
@@ -80,11 +80,12 @@ def count(generated: Vectors, reference: Vectors, k: int, memory: int = 2**30) -
     balls, reached = np.zeros(len(generated)), np.zeros(len(reference), bool)
     covered = np.zeros(len(reference), bool)
     size = block_rows(generated.shape[1], memory, 16)
+    centre = read(reference, np.arange(min(size, len(reference)))).mean(0)  # as in `neighbours`
     for rows in blocks(np.arange(len(generated)), size):
-        x = read(generated, rows)
+        x = read(generated, rows) - centre
         for columns in blocks(np.arange(len(reference)), size):
             distances = _exact_at(
-                squared(x, read(reference, columns)).numpy(),
+                squared(x, read(reference, columns) - centre).numpy(),
                 (generated, reference, rows, columns),
                 (of_generated[rows][:, None], of_reference[columns]),
             )

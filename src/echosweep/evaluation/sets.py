@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from echosweep import rng
+from echosweep import rng, runs
 from echosweep.data.store import FrameStore
 from echosweep.errors import UsageError
 
@@ -77,6 +77,18 @@ class Side:
         videos = np.unique(names, return_inverse=True)[1][self.store.index["video"][self.rows]]
         groups: NDArray[np.int64] = np.unique(videos, return_inverse=True)[1]
         return groups
+
+    def describe(self) -> dict[str, Any]:
+        """Return which images these are, as JSON."""
+        return {
+            "path": str(self.store.path),
+            "content": self.store.content,
+            "fingerprint": self.store.fingerprint,
+            "rows": runs.signature(self.rows.tolist()),
+            "images": len(self),
+            "groups": int(self.groups.max()) + 1,
+            "source": self.store.manifest.get("source", {}).get("kind"),
+        }
 
 
 @dataclass(frozen=True)

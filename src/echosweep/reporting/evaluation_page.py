@@ -23,6 +23,7 @@ from echosweep.reporting.page import figure_uri, picture_uri, provenance, write_
 Images = NDArray[np.uint8]
 _GENERATED, _REAL = "#d55e00", "#0072b2"  # told apart in print and by all eyes
 _SHEET = 530  # pixels: two contact sheets side by side
+_SIDES = ("generated", "reference")
 _REDRAWN = ("real", "generated")
 
 
@@ -86,11 +87,7 @@ def metric_tables(record: Mapping[str, Any]) -> dict[str, list[Row]]:
 
 def _names(record: Mapping[str, Any]) -> dict[str, str]:
     sides = record.get("provenance", {})
-    return {name: Path(sides.get(name, {}).get("path", name)).name for name in _sides()}
-
-
-def _sides() -> tuple[str, str]:
-    return "generated", "reference"
+    return {name: Path(sides.get(name, {}).get("path", name)).name for name in _SIDES}
 
 
 def _distances(record: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, float]]]:
@@ -191,9 +188,9 @@ def _echo(record: Mapping[str, Any]) -> dict[str, Any] | None:
     details = record.get("details", {}).get("images", {}).get("echo")
     return {
         "sides": [
-            (name, row, *(cell(f"{name}_{side}") for side in _sides()))
+            (name, row, *(cell(f"{name}_{side}") for side in _SIDES))
             for name, row in known.items()
-            if any(f"{name}_{side}" in values for side in _sides())
+            if any(f"{name}_{side}" in values for side in _SIDES)
         ],
         "distances": [
             (Row(name, *cell(name), row), values.get(f"{name}_floor"))

@@ -122,7 +122,7 @@ MEANINGS: dict[str, Meaning] = {
 }
 
 _DISTANCE = re.compile(
-    r"(?P<exact>fid\d*|r?fd(_\w+?)?)"
+    r"(?P<exact>fid\d*|r?fd(_\w+?)??)"
     r"(?P<rest>_at_floor|_floor|_above_floor|_infinity|_(real|generated)_redrawn_(mean|std))?"
 )
 _SIDE = re.compile(r"_(generated|reference|floor)$")

@@ -1,0 +1,138 @@
+"""Search generated images for copies of training images, before anything is shared.
+
+A search is calibrated on held-out real images, so that a rate of false alarms can be stated; what
+was found can be looked at on a page and left out of a new store.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from echosweep import runs
+from echosweep.build import build_extractors
+from echosweep.commands.evaluate import with_features
+from echosweep.config import FeatureConfig
+from echosweep.data.store import FrameStore, check_comparable
+from echosweep.distributed import world
+from echosweep.errors import UsageError
+from echosweep.evaluation.copies import CopyReport, find_copies
+from echosweep.evaluation.copies_drop import drop_rows
+from echosweep.evaluation.feature_cache import cache_folder
+from echosweep.evaluation.sets import Side
+from echosweep.progress import Show, hidden
+from echosweep.reporting.copies_page import write_copies_page
+from echosweep.reporting.copy_sheet import copy_sheet
+
+_PAIRS = 24  # on the page
+
+
+def copies(
+    generated: str | Path,
+    train: str | Path,
+    *,
+    holdout: str | Path | None = None,
+    train_split: str | None = None,
+    holdout_split: str | None = None,
+    rate: float = 0.01,
+    drop: str | Path | None = None,
+    out: str | Path | None = None,
+    memory_gb: float = 1.0,
+    seed: int = 0,
+    config: FeatureConfig | None = None,
+    show: Show = hidden,
+    **settings: Any,
+) -> dict[str, Any] | None:
+    """Return which images of `generated` are copies of images of `train`, as a JSON record.
+
+    holdout: real images that no training saw; None takes those of `train` that are not in
+    `train_split`, which is then "train" by default. rate: share of innocent images that are
+    flagged. drop: a new store, without the flagged images. out: a folder for copies.json and
+    the page copies.html, by default beside `generated`. memory_gb: of the blocks of a search.
+    settings: fields of FeatureConfig; features are compared by one extractor.
+
+    Under `torchrun` processes share the features; only the first searches, and returns the record.
+    Raises UsageError for stores made differently, patients on both sides, or too few images.
+    """
+    given = config.model_dump(exclude_unset=True) if config else {}
+    config = FeatureConfig.make(given | settings)
+    if config.features and len(config.features) > 1:
+        raise UsageError(f"--features {','.join(config.features)}: copies are compared by one")
+    if memory_gb <= 0:
+        raise UsageError(f"--memory-gb {memory_gb} is not more than 0")
+    if drop and Path(drop).exists():
+        raise UsageError(f"{drop} exists already; remove it, or choose another --drop")
+    with world(config.device) as peers:
+        extractor = build_extractors(config.model_copy(update={"features": config.chosen[:1]}))[0]
+        made, real = FrameStore.open(generated), FrameStore.open(train)
+        held = FrameStore.open(holdout) if holdout else real
+        for store in (made, held):
+            check_comparable(store, real)
+        plain = Side(made, made.rows()), *_split(real, held, train_split, holdout_split)
+        folder = Path(out) if out else made.path.with_name(made.path.name + ".copies")
+        runs.check_writable(folder / "copies.html")
+        cache = cache_folder(config.cache)
+        sides = [with_features(side, extractor, cache, peers, show) for side in plain]
+    if peers.rank > 0:
+        return None
+    memory = int(memory_gb * 2**30)
+    with show("copies", "images") as progress:
+        found = find_copies(*sides, rate=rate, memory=memory, seed=seed, progress=progress)
+    record = found.record() | {
+        "features": {extractor.label: extractor.describe()},
+        "provenance": {
+            **{
+                name: side.describe()
+                for name, side in zip(("generated", "train", "holdout"), sides, strict=True)
+            },
+            "seed": seed,
+            "environment": runs.environment(),
+        },
+    }
+    for row in record["images"]:
+        row["name"], row["train_name"] = _name(made, row["position"]), _name(real, row["train_row"])
+    if drop:
+        facts = {"why": "copies of training images", "rate": rate, "train": real.content}
+        kept = drop_rows(made, np.flatnonzero(found.flagged), Path(drop), facts)
+        record["dropped"] = {"path": str(kept.path), "images": len(kept)}
+    runs.write_json(folder / "copies.json", record)
+    write_copies_page(folder / "copies.html", record, _sheet(made, real, found))
+    return record | {"page": str(folder / "copies.html")}
+
+
+def _split(
+    real: FrameStore, held: FrameStore, train_split: str | None, holdout_split: str | None
+) -> tuple[Side, Side]:
+    """Return the training and the held-out side; of one store, they never overlap."""
+    if held.content != real.content:
+        return Side(real, real.rows(train_split)), Side(held, held.rows(holdout_split))
+    train_split = train_split or "train"
+    if holdout_split == train_split:
+        raise UsageError(f"split {train_split!r} cannot be trained on and held out")
+    rows = real.rows(train_split)
+    others = held.rows(holdout_split) if holdout_split else np.setdiff1d(real.rows(), rows)
+    if not len(others):
+        raise UsageError(
+            f"{real.path} has no image outside split {train_split!r} to calibrate on; give real "
+            "images of other patients with --holdout STORE"
+        )
+    return Side(real, rows), Side(held, others)
+
+
+def _name(store: FrameStore, row: int) -> str:
+    """Return "VIDEO, frame N" of an image; a generated one is its seed alone."""
+    entry: Any = store.index[row]
+    video = store.videos[int(entry["video"])]
+    name = f"{video.name} ({video.patient})" if video.patient else video.name
+    return name if name == f"seed-{entry['frame']}" else f"{name}, frame {int(entry['frame'])}"
+
+
+def _sheet(made: FrameStore, real: FrameStore, found: CopyReport) -> Any:
+    worst = found.worst(_PAIRS)
+    rows = found.nearest[worst]
+    captions = [
+        f"p {found.p_values[i]:.4f}{' flagged' if found.flagged[i] else ''}: "
+        f"{_name(made, i)} | {_name(real, row)}"
+        for i, row in zip(worst.tolist(), rows.tolist(), strict=True)
+    ]
+    return copy_sheet(made.images[worst], real.images[rows], captions)
