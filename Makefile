@@ -1,11 +1,11 @@
-# make setup | demo | test | lint: each does everything on a fresh machine, in .venv.
+# make setup | demo | test | lint | parity: each does everything on a fresh machine, in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Without an NVIDIA GPU, take the PyTorch that constraints-cpu.txt pins.
 CONSTRAINTS := $(shell command -v nvidia-smi >/dev/null 2>&1 || echo -c constraints-cpu.txt)
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test lint parity format clean
 
 setup: $(VENV)/.installed
 
@@ -21,6 +21,10 @@ demo: setup
 test: setup
 	$(BIN)/pytest
 
+# Features and FID against torch-fidelity on the same weights, in a folder of its own.
+parity: setup
+	$(BIN)/python benchmarks/parity.py .parity
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,4 +37,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) .parity demo build dist

@@ -16,10 +16,9 @@ from torch.nn import functional as F
 from echosweep import rng
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.evaluation.dinov2 import (
-    KNOWN_SHA256,
+    DINOV2,
     RESIZE,
     SIZES,
-    VARIABLE,
     DINOv2,
     aligned,
     build_dinov2,
@@ -142,7 +141,7 @@ def test_imagenet_s_mean_and_deviation_are_folded_exactly(tiny: dict[str, Tensor
 def test_a_file_of_the_small_size_gives_384_features(small: Path, images: NDArray[np.uint8]):
     extractor = build_dinov2(options(small))
     assert (extractor.name, extractor.metric, extractor.dims) == ("dinov2", "fd_dinov2_vits14", 384)
-    assert extractor.weights not in KNOWN_SHA256
+    assert extractor.weights not in DINOV2.known
     assert extractor.notes == (
         f"unknown DINOv2 weights {extractor.weights}: compare with no published number",
     )
@@ -161,13 +160,13 @@ def test_the_sizes_have_the_published_parameters(width: int, parameters: int):
 
 
 def test_the_file_may_come_from_the_environment(small: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(VARIABLE, str(small))
+    monkeypatch.setenv(DINOV2.variable, str(small))
     assert build_dinov2(options(None)).dims == 384
 
 
 @pytest.mark.parametrize("given", [None, Path("nowhere.pth")])
 def test_a_missing_file_says_where_to_get_it(given: Path | None, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(DINOV2.variable, raising=False)
     with pytest.raises(UsageError, match=r"dinov2_vits14_pretrain\.pth.*--dinov2 PATH.*--features"):
         build_dinov2(options(given))
 

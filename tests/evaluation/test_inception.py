@@ -14,7 +14,7 @@ from torch import nn
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.evaluation.features import Extractor, Options
 from echosweep.evaluation.inception import layout
-from echosweep.evaluation.inception_file import KNOWN_SHA256, aligned, build_inception
+from echosweep.evaluation.inception_file import INCEPTION, aligned, build_inception
 
 Images = NDArray[np.uint8]
 State = dict[str, torch.Tensor]
@@ -55,7 +55,7 @@ def test_only_2048_features_are_called_fid(full_weights: Path, partial_weights: 
     assert (part.metric, part.dims) == ("fid768", 768)
     assert any("not FID" in note for note in part.notes)
     assert any("unknown" in note for note in full.notes)
-    assert part.weights in KNOWN_SHA256
+    assert part.weights in INCEPTION.known
     with pytest.raises(UsageError, match=r"--dims 2048: .* 64, 192, 768 only"):
         build_inception(Options(partial_weights, dims=2048))
 

@@ -67,7 +67,7 @@ class CopyReport:
             "flagged_share": float(self.flagged.mean()),
             "identical": int(self.identical.sum()),
             "false_alarms": self.false_alarms,
-            "false_alarm_interval": self.false_alarm_interval,
+            "false_alarm_interval": self.false_alarm_interval and list(self.false_alarm_interval),
             "auth_pct": self.auth_pct,
             "auth_pct_groups": self.auth_pct_groups,
             "c_t": self.c_t.value,

@@ -5,7 +5,6 @@ state is the feature vector. Invariant: whatever file the weights came from, the
 names and exactly the tensors of ViT-S/14, ViT-B/14 or ViT-L/14, so that all files give one graph.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,20 +13,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from echosweep import runs
 from echosweep.devices import pick_device
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.evaluation.features import Extractor, Options, Resize, check_dims, pil_bicubic
-from echosweep.evaluation.weights import read_tensors
+from echosweep.evaluation.weights import Published, read_tensors
 
-VARIABLE = "ECHOSWEEP_DINOV2"
-KNOWN_SHA256 = {
-    "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9": "Meta's ViT-S/14",
-    "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73": "Meta's ViT-B/14",
-    "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428": "Meta's ViT-L/14",
-    "ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1": "facebook/dinov2-small",
-    "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23": "facebook/dinov2-large",
-}
+DINOV2 = Published(
+    name="DINOv2",
+    option="--dinov2",
+    variable="ECHOSWEEP_DINOV2",
+    download=(
+        "https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth (or "
+        "vitb14, vitl14), or model.safetensors of facebook/dinov2-small on Hugging Face,"
+    ),
+    known={
+        "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9": "Meta's ViT-S/14",
+        "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73": "Meta's ViT-B/14",
+        "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428": "Meta's ViT-L/14",
+        "ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1": "facebook/dinov2-small",
+        "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23": "facebook/dinov2-large",
+    },
+)
 RESIZE = Resize("pil-bicubic-224", 224, pil_bicubic, offset=0, scale=255)
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PATCH, _GRID, _TRAINED_GRID, _HEAD = 14, 16, 37, 64
@@ -102,8 +108,8 @@ def build_dinov2(options: Options) -> Extractor:
     device = pick_device(options.device)
     if options.dims not in (None, *SIZES):
         raise UsageError(f"--dims {options.dims}: DINOv2 has {', '.join(map(str, SIZES))}")
-    path = find_file(options.dinov2)
-    digest = check_known(path, options.allow_unknown_weights)
+    path = DINOV2.find(options.dinov2)
+    digest = DINOV2.check(path, options.allow_unknown_weights)
     tensors = aligned(read_tensors(path))
     check_layout(tensors, path)
     dims = tensors["cls_token"].shape[-1]
@@ -118,33 +124,7 @@ def build_dinov2(options: Options) -> Extractor:
         weights=digest,
         network=DINOv2(tensors, device),
         device=device,
-        notes=() if digest in KNOWN_SHA256 else (unknown,),
-    )
-
-
-def find_file(path: Path | None) -> Path:
-    """Return the weights file given, or named by ECHOSWEEP_DINOV2. Raises UsageError."""
-    given = path or os.environ.get(VARIABLE)
-    if given and Path(given).is_file():
-        return Path(given)
-    problem = f"there is no DINOv2 weights file {given}" if given else "no DINOv2 weights"
-    raise UsageError(
-        f"{problem}. Download https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/"
-        "dinov2_vits14_pretrain.pth (or vitb14, vitl14), or model.safetensors of "
-        f"facebook/dinov2-small on Hugging Face, and pass --dinov2 PATH or set {VARIABLE}=PATH; "
-        "or measure without it: --features efficientnet-lite0, or --features random"
-    )
-
-
-def check_known(path: Path, allow_unknown: bool) -> str:
-    """Return a file's SHA-256. Raises UsageError if it is no known one, unless that is allowed."""
-    digest = runs.sha256_file(path)
-    if digest in KNOWN_SHA256 or allow_unknown:
-        return digest
-    raise UsageError(
-        f"{path} has SHA-256 {digest}, which is none of the known DINOv2 files "
-        f"({', '.join(KNOWN_SHA256.values())}): it may be cut, changed or another network. "
-        "Download it again, or pass --allow-unknown-weights to use it as it is"
+        notes=() if digest in DINOV2.known else (unknown,),
     )
 
 

@@ -16,7 +16,7 @@ from echosweep import rng
 from echosweep.errors import UsageError
 from echosweep.evaluation.echo_images import POOL_BIN, POOL_SHARES, Table, summarise
 from echosweep.evaluation.echo_texture import Floats, frequencies, half_width
-from echosweep.evaluation.sets import Interval, Result, Side
+from echosweep.evaluation.sets import FEW_GROUPS, Interval, Result, Side
 
 MOST = 20_000  # images of a side that are looked at
 DRAWS = 200  # bootstrap resamples
@@ -24,7 +24,6 @@ HALVES = 20  # random halvings of the reference
 HIGH = 0.35  # cycles a pixel: above lie checkerboards and noise, and what a blur takes away
 ODD = 0.05  # the share of reference images whose sector is called odd
 _ALIKE = 0.95  # an overlap from which on no sector is odd
-_FEW = 10  # groups, below which intervals are too narrow
 _CHUNK = 64
 _SIGNED = ("zero_share_difference", "spectrum_high_db")
 _SHARES = ("zero_share_generated", "zero_share_reference", "sector_iou", "sector_odd_share")
@@ -220,7 +219,7 @@ def _notes(generated: Side, reference: Side, made: _Observed, real: _Observed) -
             notes.append(f"{MOST} of {len(side)} {name} images were looked at, evenly spread")
         if seen.groups == 1:
             notes.append(f"the {name} images are of one patient or video: no intervals")
-        elif seen.groups < _FEW:
+        elif seen.groups < FEW_GROUPS:
             notes.append(
                 f"the {name} images are of only {seen.groups} patients or videos; intervals "
                 "are a hint, and rather too narrow"

@@ -7,7 +7,7 @@ patients. Values are named fd here; `evaluate` puts the exact name (fid, fid768,
 from echosweep.evaluation.fid import distance_of
 from echosweep.evaluation.floor import above_floor
 from echosweep.evaluation.influence import standard_error
-from echosweep.evaluation.sets import Result, Side
+from echosweep.evaluation.sets import FEW_GROUPS, Result, Side
 
 SPLITS, POINTS = 4, 5
 Z95 = 1.96
@@ -51,6 +51,12 @@ def _notes(generated: Side, reference: Side, by: str, error: float | None) -> li
         )
     elif error is None:
         notes.append("no interval: one side is a single group, or its features are degenerate")
+    groups = min(int(side.groups.max()) + 1 for side in (generated, reference))
+    if 1 < groups < FEW_GROUPS:
+        notes.append(
+            f"one side is of {groups} patients or videos: the interval is too narrow and the "
+            f"floor doubtful with fewer than {FEW_GROUPS}"
+        )
     n, dims = min(len(generated), len(reference)), reference.features.shape[1]
     if n <= dims:
         notes.append(

@@ -5,12 +5,10 @@ folded) and one comes out. Invariant: nothing of a file is parsed before its SHA
 the user has said that an unknown one is meant.
 """
 
-import os
 from pathlib import Path
 
 from torch import Tensor
 
-from echosweep import runs
 from echosweep.devices import pick_device
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.evaluation.features import (
@@ -23,14 +21,22 @@ from echosweep.evaluation.features import (
     tf1_bilinear,
 )
 from echosweep.evaluation.inception import Conv, Inception, layout
-from echosweep.evaluation.weights import read_tensors
+from echosweep.evaluation.weights import Published, read_tensors
 
-VARIABLE = "ECHOSWEEP_INCEPTION"
-KNOWN_SHA256 = {
-    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2": "pytorch-fid state dict",
-    "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4": "NVIDIA TorchScript",
-    "1b8bb37de3dae99cfef371e4a4dfa132f457d52fe55b7a8755d14c26d969d454": "folded, to Mixed_7a",
-}
+INCEPTION = Published(
+    name="Inception",
+    option="--inception",
+    variable="ECHOSWEEP_INCEPTION",
+    download=(
+        "pt_inception-2015-12-05-6726825d.pth (the release `fid_weights` of mseitzer/pytorch-fid "
+        "on GitHub)"
+    ),
+    known={
+        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2": "pytorch-fid's .pth",
+        "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4": "NVIDIA TorchScript",
+        "1b8bb37de3dae99cfef371e4a4dfa132f457d52fe55b7a8755d14c26d969d454": "folded, to Mixed_7a",
+    },
+)
 RESIZES = {
     "edm": Resize("edm", 299, tf1_bilinear, offset=128, scale=128),
     "pytorch-fid": Resize("pytorch-fid", 299, half_pixel_bilinear, offset=127.5, scale=127.5),
@@ -62,8 +68,8 @@ def build_inception(options: Options) -> Extractor:
     resize, device = _choose_resize(options.resize), pick_device(options.device)
     if options.dims not in (None, *LAST_CONV):
         raise UsageError(f"--dims {options.dims}: Inception has {', '.join(map(str, LAST_CONV))}")
-    path = find_file(options.inception)
-    digest = check_known(path, options.allow_unknown_weights)
+    path = INCEPTION.find(options.inception)
+    digest = INCEPTION.check(path, options.allow_unknown_weights)
     weights = aligned(read_tensors(path), path)
     dims = _choose_dims(options.dims, weights, path)
     on_device = {name: (w.to(device), b.to(device)) for name, (w, b) in weights.items()}
@@ -76,31 +82,6 @@ def build_inception(options: Options) -> Extractor:
         network=Inception(on_device, dims),
         device=device,
         notes=tuple(_notes(digest, dims)),
-    )
-
-
-def find_file(path: Path | None) -> Path:
-    """Return the weights file given, or named by ECHOSWEEP_INCEPTION. Raises UsageError."""
-    given = path or os.environ.get(VARIABLE)
-    if given and Path(given).is_file():
-        return Path(given)
-    problem = f"there is no Inception weights file {given}" if given else "no Inception weights"
-    raise UsageError(
-        f"{problem}. Download pt_inception-2015-12-05-6726825d.pth (the release `fid_weights` of "
-        f"mseitzer/pytorch-fid on GitHub) and pass --inception PATH or set {VARIABLE}=PATH; or "
-        "measure without it: --features efficientnet-lite0, or --features random"
-    )
-
-
-def check_known(path: Path, allow_unknown: bool) -> str:
-    """Return a file's SHA-256. Raises UsageError if it is no known one, unless that is allowed."""
-    digest = runs.sha256_file(path)
-    if digest in KNOWN_SHA256 or allow_unknown:
-        return digest
-    raise UsageError(
-        f"{path} has SHA-256 {digest}, which is none of the known Inception files "
-        f"({', '.join(KNOWN_SHA256.values())}): it may be cut, changed or another network. "
-        "Download it again, or pass --allow-unknown-weights to use it as it is"
     )
 
 
@@ -177,6 +158,6 @@ def _notes(digest: str, dims: int) -> list[str]:
     notes = []
     if dims != 2048:
         notes.append(f"fid{dims} is of {dims} Inception features: not FID, compare it with itself")
-    if digest not in KNOWN_SHA256:
+    if digest not in INCEPTION.known:
         notes.append(f"unknown Inception weights {digest}: compare with no published number")
     return notes

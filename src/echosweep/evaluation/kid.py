@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from echosweep import rng
-from echosweep.evaluation.sets import Result, Side
+from echosweep.evaluation.sets import FEW_GROUPS, Result, Side
 
 SUBSETS, SUBSET_SIZE = 100, 1000
-FEW_GROUPS = 10  # below, simulated intervals held the truth in 92 (6 groups) or 83 % (3)
 _ONE_GROUP = (
     "one side, or a subset of it, holds one patient or video only: kid has no interval, and says "
     "nothing of other patients"

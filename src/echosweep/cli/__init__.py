@@ -1,0 +1,116 @@
+"""The command line: parse, call, print. No logic, and nothing heavy imported before it is needed.
+
+Results go to stdout (JSON where a machine may read them), progress and errors to stderr. Exit code
+0: done; 1: the work failed; 2: the call was wrong; 130: stopped by Ctrl-C, continue with the same
+command. Options that belong to a config are made from its fields.
+"""
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from echosweep import __version__
+from echosweep.cli.data import phantom, prepare
+from echosweep.cli.measures import copies, evaluate, floor
+from echosweep.cli.models import sample, train
+from echosweep.cli.options import print_json
+from echosweep.errors import EchoSweepError
+from echosweep.runs import NO_SPACE
+
+
+def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
+    """Say what this machine has and lacks, and the fix for each lack.
+
+    Parameters
+    ----------
+    as_json
+        Print JSON instead of a table.
+    """
+    from echosweep.commands.doctor import examine, print_table
+
+    findings = examine()
+    if as_json:
+        print_json([finding._asdict() for finding in findings])
+    else:
+        print_table(findings)
+    if any(finding.state == "missing" for finding in findings):
+        raise SystemExit(1)
+
+
+def demo(out: Path = Path("demo"), /, *, minutes: float = 2.5) -> None:
+    """Go through everything on phantom hearts: make, prepare, train, sample, evaluate, copies.
+
+    Parameters
+    ----------
+    out
+        Folder to make; the same command again continues.
+    minutes
+        How long to train.
+    """
+    from echosweep.commands.demo import demo as run
+
+    run(out, minutes)
+
+
+app = App(
+    name="echosweep",
+    version=__version__,
+    help="Find, train, sample and measure diffusion models for echocardiograms. "
+    "For research; not for clinical use.",
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+)
+app["--help"].group = app["--version"].group = Group("Other", sort_key=9)
+for _command in (phantom, prepare, train, sample, evaluate, floor, copies, doctor, demo):
+    app.command(_command)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        print(end="", flush=True)
+    except CycloptsError as error:
+        return _fail(str(error), 2)
+    except EchoSweepError as error:
+        return _fail(str(error), error.exit_code)
+    except BrokenPipeError:  # who reads stdout has had enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        fix = "; free some space and run the same command again" if error.errno in NO_SPACE else ""
+        return _fail(f"{error}{fix}", 1)
+    except KeyboardInterrupt:
+        return _fail("stopped; run the same command again to continue", 130)
+    except Exception as error:
+        return _fail(_explain(error), 1)
+    return 0
+
+
+def _explain(error: Exception) -> str:
+    """Return what to do about an error that nothing foresaw."""
+    text = str(error).split("\n")[0]
+    if isinstance(error, MemoryError) or "memory" in text:  # torch raises RuntimeError
+        return f"out of memory ({text}); make the images, the batch or the network smaller"
+    return (
+        f"{type(error).__name__}: {text}; a fault of EchoSweep: report it with what --debug shows"
+    )
+
+
+def main() -> None:
+    """Run the command line: the entry point `echosweep`. --debug anywhere shows tracebacks."""
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - some daemons
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path can hold any byte
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if len(arguments) < len(sys.argv) - 1:
+        app(arguments)
+    else:
+        sys.exit(_run(arguments))

@@ -1,0 +1,73 @@
+"""What the commands share: options made from configs, small parsers, JSON on stdout."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
+
+from cyclopts import Parameter
+
+from echosweep.config import Config, FeatureConfig, Registry, SampleConfig, TrainConfig, registered
+from echosweep.errors import UsageError
+
+
+def options_of(config: type[Config]) -> Any:
+    """Return a TypedDict with a config's fields: an option each, absent unless given."""
+    # Types only: the limits are the config's to check, which says them in one line.
+    fields, types = dict[str, Any](), get_type_hints(config)
+    for name, field in config.model_fields.items():
+        marks = [mark for mark in field.metadata if isinstance(mark, Registry)]
+        choices = f" ({', '.join(marks[0].keys)})" if marks else ""
+        default = "" if field.default is None else f" [default: {field.default}]"
+        # Lists are one word, 1,2,2: the config splits it.
+        kind = str if "tuple" in str(types[name]) else types[name]
+        flag = "--" + name.replace("_", "-")
+        mark = Parameter(name=flag, help=f"{field.description}{choices}{default}", negative=())
+        fields[name] = Annotated[kind, mark]
+    make: Any = TypedDict
+    return make(config.__name__ + "Options", fields, total=False)
+
+
+if TYPE_CHECKING:
+    Train = dict[str, Any]
+    Sample = dict[str, Any]
+    Features = dict[str, Any]
+else:
+    Train = Annotated[options_of(TrainConfig), Parameter(name="*")]
+    Sample = Annotated[options_of(SampleConfig), Parameter(name="*")]
+    Features = Annotated[options_of(FeatureConfig), Parameter(name="*")]
+Many = Parameter(negative=())
+Metrics = Parameter(
+    help=f"What to measure, several with commas: {', '.join(registered('evaluation', 'METRICS'))}; "
+    "or all."
+)
+
+
+def read_config(kind: type[Config], path: Path | None, given: Any) -> Any:
+    """Return the config of a YAML file, if there is one, with the given options on top."""
+    return kind.read(path, **given) if path else kind.make(given)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return (height, width) of 64 or 112x112."""
+    try:
+        sizes = [int(part) for part in text.lower().split("x")]
+        height, width = sizes * 2 if len(sizes) == 1 else sizes
+    except ValueError:
+        raise UsageError(f"--size {text!r} must be as 64 or 112x112") from None
+    return height, width
+
+
+def parse_numbers(text: str, count: int) -> Any:
+    """Return `count` numbers that commas part."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count:
+        raise UsageError(f"{text!r} must be {count} numbers with commas, as 0.75,0.125,0.125")
+    return numbers
+
+
+def print_json(value: Any) -> None:
+    """Print `value` to stdout as indented JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
