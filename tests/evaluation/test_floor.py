@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from echosweep.data.store import Preparation, Video
 from echosweep.data.writer import write_store
@@ -117,7 +116,9 @@ def test_a_generator_as_good_as_real_is_at_the_floor(clustered: Any) -> None:
     reference = clustered(3, videos=80)
     above = {}
     for shift in (0.0, 1.0):
-        made, real, by = above_floor(clustered(4, 80, 10, shift), reference, 4, 0, 3)
+        found = above_floor(clustered(4, 80, 10, shift), reference, 4, 0, 3)
+        assert found is not None
+        made, real, by = found
         assert by == "video"
         assert made.counts == real.counts
         above[shift] = made.record()["mean"] - real.record()["mean"]
@@ -147,8 +148,15 @@ def test_few_images_and_a_single_video_are_noted(clustered: Any) -> None:
     assert single.intervals == {}
 
 
-def redrawn(found: NDArray[Any]) -> float:
-    return float(np.std(found, ddof=1))
+@pytest.mark.parametrize(("videos", "frames"), [(1, 2), (1, 3), (2, 1), (3, 1)])
+def test_too_few_images_for_a_floor_have_a_distance_all_the_same(
+    clustered: Any, videos: int, frames: int
+) -> None:
+    tiny = clustered(12, videos=videos, frames=frames)
+    found = measure_frechet(clustered(13), tiny, seed=0)
+    assert set(found.values) == {"fd"}
+    assert np.isfinite(found.values["fd"])
+    assert any("no floor" in note for note in found.notes)
 
 
 def test_noise_is_the_spread_of_redraws_from_the_pool(clustered: Any) -> None:
@@ -165,3 +173,9 @@ def test_noise_is_the_spread_of_redraws_from_the_pool(clustered: Any) -> None:
     assert found.values["fd_generated_redrawn_std"] == pytest.approx(np.std(by_hand), rel=1.0)
     assert (found.details["real"]["n"], found.details["real"]["disjoint"]) == (200, False)
     assert len(set(found.details["real"]["values"])) == REPEATS
+
+
+def test_two_images_cannot_be_redrawn(clustered: Any) -> None:
+    found = measure_noise(clustered(14), clustered(15, videos=1, frames=3), seed=0)
+    assert set(found.values) == {"fd_generated_redrawn_mean", "fd_generated_redrawn_std"}
+    assert found.notes == ["3 real images are too few to be redrawn; 4 are the least"]

@@ -141,15 +141,18 @@ def measured(
 
 def above_floor(
     generated: Side, reference: Side, splits: int, seed: int, points: int
-) -> tuple[Curve, Curve, str]:
+) -> tuple[Curve, Curve, str] | None:
     """Return the distance to half A of the reference: of generated images, and of half B.
 
     Both at the same numbers of images and for the same halves, so that their difference is free of
-    the bias by N. By video where the reference has several, else by frame.
+    the bias by N. By video where the reference has several, else by frame. None where a half has
+    but one image.
     """
     by: str = "video" if reference.groups.max() > 0 else "frame"
     halves = [halve(reference, by, seed + i) for i in range(splits)]
     n = min(len(generated), *(len(half) for pair in halves for half in pair))
+    if n < 2:
+        return None
     counts = counts_up_to(n, reference.features.shape[1], points)
     draw = np.random.default_rng(rng.derive("floor", "generated", seed))
     made = [(draw.permutation(len(generated)), half) for half, _ in halves]

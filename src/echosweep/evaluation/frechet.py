@@ -4,6 +4,8 @@ A bare distance misleads, so it comes with what real images score against real o
 patients. Values are named fd here; `evaluate` puts the exact name (fid, fid768, rfd) in its place.
 """
 
+from typing import Any
+
 from echosweep.evaluation.fid import distance_of
 from echosweep.evaluation.floor import above_floor
 from echosweep.evaluation.influence import standard_error
@@ -22,34 +24,50 @@ def measure_frechet(generated: Side, reference: Side, seed: int) -> Result:
     fd_above_floor: their difference. fd_infinity: generated against a half, at infinite N.
     """
     value = distance_of(generated.features, reference.features)
-    made, real, by = above_floor(generated, reference, SPLITS, seed, POINTS)
-    of_made, of_real = made.record(), real.record()
     error = standard_error(generated, reference)
     intervals = {}
     if error is not None:
         intervals["fd"] = (max(value - Z95 * error, 0.0), value + Z95 * error)
+    values, details = _above_floor(generated, reference, seed)
     return Result(
-        values={
-            "fd": value,
-            "fd_at_floor": of_made["mean"],
-            "fd_floor": of_real["mean"],
-            "fd_above_floor": of_made["mean"] - of_real["mean"],
-            "fd_infinity": of_made["infinity"],
-        },
+        values={"fd": value, **values},
         intervals=intervals,
-        details={"by": by, "n_floor": made.counts[-1], "generated": of_made, "floor": of_real},
-        notes=_notes(generated, reference, by, error),
+        details=details,
+        notes=_notes(generated, reference, details, error),
     )
 
 
-def _notes(generated: Side, reference: Side, by: str, error: float | None) -> list[str]:
+def _above_floor(
+    generated: Side, reference: Side, seed: int
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return the values that need halves of the reference, and their curves; empty for too few."""
+    found = above_floor(generated, reference, SPLITS, seed, POINTS)
+    if found is None:
+        return {}, {}
+    made, real, by = found
+    of_made, of_real = made.record(), real.record()
+    values = {
+        "fd_at_floor": of_made["mean"],
+        "fd_floor": of_real["mean"],
+        "fd_above_floor": of_made["mean"] - of_real["mean"],
+        "fd_infinity": of_made["infinity"],
+    }
+    curves = {"by": by, "n_floor": made.counts[-1], "generated": of_made, "floor": of_real}
+    return values, curves
+
+
+def _notes(
+    generated: Side, reference: Side, floor: dict[str, Any], error: float | None
+) -> list[str]:
     notes = []
-    if by == "frame":
+    if not floor:
+        notes.append("no floor: a half of the reference has a single image")
+    elif floor["by"] == "frame":
         notes.append(
             "the reference is one patient or video, so its floor is by frame: frames of one heart "
             "on both sides flatter it, and there is no interval"
         )
-    elif error is None:
+    if error is None and (not floor or floor["by"] == "video"):
         notes.append("no interval: one side is a single group, or its features are degenerate")
     groups = min(int(side.groups.max()) + 1 for side in (generated, reference))
     if 1 < groups < FEW_GROUPS:

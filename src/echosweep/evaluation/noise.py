@@ -6,7 +6,6 @@ an image twice; where redraws must overlap, the record says by how much.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +25,24 @@ def measure_noise(generated: Side, reference: Side, seed: int) -> Result:
     them, halves of the pool are drawn. Generated images are cut into disjoint sets where there are
     REPEATS times as many: that is what generating anew would give.
     """
-    of_real = _redrawn(reference, to_fixed(generated.features), "reference", seed)
-    of_made = _redrawn(generated, to_fixed(reference.features), "generated", seed)
-    values = {}
-    for name, found in (("real", of_real), ("generated", of_made)):
-        values[f"fd_{name}_redrawn_mean"] = float(np.mean(found["values"]))
-        values[f"fd_{name}_redrawn_std"] = spread(found["values"])
-    return Result(values, details={"real": of_real, "generated": of_made})
+    values, details, notes = {}, {}, []
+    for name, side, other in (("real", reference, generated), ("generated", generated, reference)):
+        pool = side.pool or side
+        n = min(len(side), len(pool) // 2)
+        if n < 2:
+            notes.append(f"{len(pool)} {name} images are too few to be redrawn; 4 are the least")
+            continue
+        distance, key = to_fixed(other.features), rng.derive("noise", name, seed)
+        found = [distance(Subset(pool.features, draw)) for draw in _draws(len(pool), n, key)]
+        values[f"fd_{name}_redrawn_mean"] = float(np.mean(found))
+        values[f"fd_{name}_redrawn_std"] = spread(found)
+        details[name] = {
+            "values": found,
+            "n": n,
+            "pool": len(pool),
+            "disjoint": _disjoint(len(pool), n),
+        }
+    return Result(values, details=details, notes=notes)
 
 
 def to_fixed(fixed: Rows) -> Callable[[Rows], float]:
@@ -41,18 +51,6 @@ def to_fixed(fixed: Rows) -> Callable[[Rows], float]:
         return lambda rows: distance_of(rows, fixed)
     known = statistics(shards(fixed))
     return lambda rows: frechet_distance(statistics(shards(rows)), known)
-
-
-def _redrawn(side: Side, distance: Callable[[Rows], float], name: str, seed: int) -> dict[str, Any]:
-    pool = side.pool or side
-    n = min(len(side), len(pool) // 2)
-    draws = list(_draws(len(pool), n, rng.derive("noise", name, seed)))
-    return {
-        "values": [distance(Subset(pool.features, draw)) for draw in draws],
-        "n": n,
-        "pool": len(pool),
-        "disjoint": _disjoint(len(pool), n),
-    }
 
 
 def _disjoint(pool: int, n: int) -> bool:
