@@ -35,7 +35,7 @@ def _shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def planted(hearts: FrameStore, tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
-    """ "Generated" images: 60 frames of test videos, and 6 noisy, shifted training frames."""
+    """A generated set of test videos' frames and 6 noisy, shifted training frames."""
     draw = np.random.default_rng(0)
     innocent = hearts.images[hearts.rows("test")]
     stolen = hearts.images[draw.choice(hearts.rows("train"), 6, replace=False)].astype(float)

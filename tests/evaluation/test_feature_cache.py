@@ -16,7 +16,7 @@ from echosweep.distributed import World
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.evaluation import feature_cache
 from echosweep.evaluation.feature_cache import CachedFeatures, cached_features
-from echosweep.evaluation.features import Extractor, Options
+from echosweep.evaluation.features import Extractor, Options, Resize, pil_bilinear
 from echosweep.evaluation.random_features import build_random
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -24,7 +24,17 @@ ALONE = World(0, 1, torch.device("cpu"))
 
 @pytest.fixture(scope="module")
 def extractor() -> Extractor:
-    return build_random(Options(device="cpu"))
+    """A network that costs nothing: what is tested is the cache."""
+    mixing = torch.randn(3 * 16 * 16, 64, generator=torch.Generator().manual_seed(0))
+    return Extractor(
+        name="mixing",
+        metric="fd_mixing",
+        dims=64,
+        resize=Resize("none", 16, pil_bilinear, 0, 255),
+        weights="seed 0",
+        network=lambda x: x.flatten(1) @ mixing,
+        device=torch.device("cpu"),
+    )
 
 
 @pytest.fixture
@@ -106,9 +116,9 @@ def test_a_damaged_file_is_computed_again(
     assert sum(seen) > 0
 
 
-def test_processes_share_the_work_and_get_the_same_bits(
-    store: Any, extractor: Extractor, tmp_path: Path
-) -> None:
+def test_processes_share_the_work_and_get_the_same_bits(stores: Any, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (80, 16, 16), dtype=np.uint8)
+    store, extractor = stores("shared", images), build_random(Options(device="cpu"))
     code = (
         "import sys, numpy as np, torch\n"
         "from pathlib import Path\n"

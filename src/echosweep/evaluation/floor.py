@@ -21,6 +21,7 @@ from echosweep.progress import Progress, silent
 
 Halves = tuple[NDArray[np.int64], NDArray[np.int64]]
 POINTS = 8
+USUAL = 50_000  # images of published FIDs: an evaluation looks at no more for its floor
 
 
 @dataclass(frozen=True)
@@ -145,12 +146,12 @@ def above_floor(
     """Return the distance to half A of the reference: of generated images, and of half B.
 
     Both at the same numbers of images and for the same halves, so that their difference is free of
-    the bias by N. By video where the reference has several, else by frame. None where a half has
-    but one image.
+    the bias by N. By video where the reference has several, else by frame; of at most USUAL images.
+    None where a half has but one image.
     """
     by: str = "video" if reference.groups.max() > 0 else "frame"
     halves = [halve(reference, by, seed + i) for i in range(splits)]
-    n = min(len(generated), *(len(half) for pair in halves for half in pair))
+    n = min(USUAL, len(generated), *(len(half) for pair in halves for half in pair))
     if n < 2:
         return None
     counts = counts_up_to(n, reference.features.shape[1], points)
