@@ -109,10 +109,10 @@ def print_table(record: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=f"optimal distance, {record['n']:,} real images against as many")
-    for column in ("features", "distance", "split by", "mean", "std", "at infinite N"):
+    for column in ("distance", "split by", "mean", "std", "at infinite N"):
         table.add_column(column)
-    for label, floor in record["floors"].items():
+    for floor in record["floors"].values():
         for kind, curve in floor["by"].items():
             numbers = (curve["mean"], curve["std"], curve["infinity"])
-            table.add_row(label, floor["metric"], kind, *(f"{number:.4g}" for number in numbers))
+            table.add_row(floor["metric"], kind, *(f"{number:.4g}" for number in numbers))
     Console(stderr=True).print(table)
