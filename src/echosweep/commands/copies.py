@@ -24,7 +24,7 @@ from echosweep.progress import Show, hidden
 from echosweep.reporting.copies_page import write_copies_page
 from echosweep.reporting.copy_sheet import copy_sheet
 
-_PAIRS = 24  # on the page
+_PAIRS, _SHOWN_PIXELS = 24, 192  # on the page, and about the width of an image there
 
 
 def copies(
@@ -135,4 +135,5 @@ def _sheet(made: FrameStore, real: FrameStore, found: CopyReport) -> Any:
         f"{_name(made, i)} | {_name(real, row)}"
         for i, row in zip(worst.tolist(), rows.tolist(), strict=True)
     ]
-    return copy_sheet(made.images[worst], real.images[rows], captions)
+    zoom = max(2, _SHOWN_PIXELS // made.preparation.size[1])
+    return copy_sheet(made.images[worst], real.images[rows], captions, zoom=zoom)

@@ -23,6 +23,7 @@ from echosweep.reporting.page import figure_uri, picture_uri, provenance, write_
 Images = NDArray[np.uint8]
 _GENERATED, _REAL = "#d55e00", "#0072b2"  # told apart in print and by all eyes
 _SHEET = 530  # pixels: two contact sheets side by side
+_LEAST = 64  # pixels that an image takes in a sheet, where it has fewer
 _SIDES = ("generated", "reference")
 _REDRAWN = ("real", "generated")
 
@@ -162,8 +163,9 @@ def _sheets(pictures: Pictures) -> list[dict[str, Any]]:
 
 
 def _sheet(images: Images) -> Image.Image:
-    fitting = [n for n in (2, 3, 4, 6, 8, 12) if n * (images.shape[2] + 2) <= _SHEET]
-    return contact_sheet(images, max(fitting, default=1))
+    zoom = max(1, _LEAST // images.shape[2])
+    fitting = [n for n in (2, 3, 4, 6, 8, 12) if n * (images.shape[2] + 2) * zoom <= _SHEET]
+    return contact_sheet(images, max(fitting, default=1), zoom)
 
 
 def _pairs(pictures: Pictures) -> list[str]:
