@@ -231,7 +231,7 @@ def test_stores_made_differently_are_compared_only_when_allowed_by_name(tmp_path
     two = write_store(tmp_path / "two", other, [(Video("a"), clip(1))])
     check_comparable(one, one)
     with pytest.raises(UsageError, match="--allow-difference filter --allow-difference luma"):
-        check_comparable(one, two)
+        check_comparable(one, two, [])
     with pytest.raises(UsageError, match="made differently"):
         check_comparable(one, two, ["filter"])
     check_comparable(one, two, ["filter", "luma"])

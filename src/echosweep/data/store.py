@@ -148,21 +148,29 @@ class FrameStore:
         return rows
 
 
-def check_comparable(first: FrameStore, second: FrameStore, allow: Sequence[str] = ()) -> None:
-    """Raise UsageError unless both stores were made alike, or differ only in what `allow` names."""
+def check_comparable(
+    first: FrameStore, second: FrameStore, allow: Sequence[str] | None = None
+) -> None:
+    """Raise UsageError unless both stores were made alike, or differ only in what `allow` names.
+
+    allow: None where the caller lets nobody allow a difference.
+    """
     one, two = asdict(first.preparation), asdict(second.preparation)
-    unknown = set(allow) - set(one)
+    unknown = set(allow or ()) - set(one)
     if unknown:
         raise UsageError(f"{sorted(unknown)} cannot be allowed; what can: {', '.join(one)}")
     different = [name for name in one if one[name] != two[name]]
-    if set(different) - set(allow):
+    if set(different) - set(allow or ()):
         pairs = "; ".join(f"{name}: {one[name]!r} and {two[name]!r}" for name in different)
         raise UsageError(
             f"{first.path} ({first.fingerprint}) and {second.path} ({second.fingerprint}) were "
             f"made differently ({pairs}), so a distance between them would measure that too. "
-            "Prepare both alike, or allow it by name: "
-            + " ".join(f"--allow-difference {name}" for name in different)
+            f"Prepare both alike{_how_to_allow(different) if allow is not None else ''}"
         )
+
+
+def _how_to_allow(different: Sequence[str]) -> str:
+    return ", or allow it by name: " + " ".join(f"--allow-difference {x}" for x in different)
 
 
 def image_shape(preparation: Preparation) -> tuple[int, ...]:
