@@ -75,6 +75,12 @@ class Config(BaseModel):
         except ValidationError as error:
             raise UsageError("; ".join(cls._explain(e, where) for e in error.errors())) from None
 
+    @classmethod
+    def merge(cls, config: Self | None, settings: Mapping[str, Any]) -> Self:
+        """Return `config`, or the default one, with `settings` on top."""
+        given = config.model_dump(exclude_unset=True) if config else {}
+        return cls.make({**given, **settings})
+
     @model_validator(mode="after")
     def _check_registered(self) -> Self:
         for name, field in type(self).model_fields.items():

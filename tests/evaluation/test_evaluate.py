@@ -146,6 +146,19 @@ def test_wrong_arguments_are_refused_before_any_work(
     assert not list((tmp_path / "empty").glob("*"))
 
 
+def test_what_a_metric_cannot_measure_is_refused_before_any_feature(stores: Any, tmp_path: Path):
+    few, small, large = (
+        stores(name, np.full((n, size, size), 9, np.uint8)).path
+        for name, n, size in (("few", 4, 16), ("small", 8, 16), ("large", 8, 24))
+    )
+    cache = tmp_path / "empty"
+    with pytest.raises(UsageError, match="few: 4 images have no 5-th neighbour"):
+        record_of(few, small, metrics="frechet,prdc", cache=cache)
+    with pytest.raises(UsageError, match="sectors cannot be compared"):
+        record_of(small, large, metrics="frechet,echo", allow_difference=["size"], cache=cache)
+    assert not list(cache.glob("*"))
+
+
 def test_missing_weights_are_found_before_missing_stores(tmp_path: Path):
     with pytest.raises(UsageError, match="no Inception weights"):
         evaluate(tmp_path / "a", tmp_path / "b")

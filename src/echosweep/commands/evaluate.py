@@ -64,8 +64,7 @@ def evaluate(
     UsageError for what was asked for wrongly, EchoSweepError for damaged data, both before any
     feature is computed.
     """
-    given = config.model_dump(exclude_unset=True) if config else {}
-    config, chosen = FeatureConfig.make(given | settings), _chosen_metrics(metrics)
+    config, chosen = FeatureConfig.merge(config, settings), _chosen_metrics(metrics)
     if seed < 0:
         raise UsageError(f"--seed {seed} is not 0 or more")
     by_features = any(METRICS[name].of != "images" for name in chosen)
@@ -74,8 +73,10 @@ def evaluate(
         made, real = FrameStore.open(generated), FrameStore.open(reference)
         check_comparable(made, real, allow_difference)
         pair = _pair(made, real, num, split, seed, any(METRICS[n].of == "pool" for n in chosen))
+        for name in chosen:
+            METRICS[name].check(*pair)
         cache = cache_folder(config.cache) if by_features else Path()
-        folder = Path(out) if out else _beside(made) if metrics == "all" else None
+        folder = Path(out) if out else _beside(made) if chosen == list(METRICS) else None
         if folder:
             runs.check_writable(folder / "evaluation.html")
         measured = {
@@ -132,11 +133,12 @@ def _measure(
 ) -> Iterator[tuple[str, str, Result]]:
     """Yield (label, metric, what it found): each metric of features for each extractor."""
     for name in chosen:
-        measure, of = METRICS[name]
-        for label, pair in {"images": plain}.items() if of == "images" else measured.items():
+        metric = METRICS[name]
+        pairs = {"images": plain} if metric.of == "images" else measured
+        for label, pair in pairs.items():
             with show(f"{name} ({label})", "metrics") as progress:
                 progress(0, 1)
-                yield label, name, measure(*pair, seed)
+                yield label, name, metric.measure(*pair, seed)
                 progress(1, 1)
 
 

@@ -45,8 +45,7 @@ def sample(
     _check_numbers(num, seed, batch)
     if grid:
         runs.check_writable(Path(grid))
-    given = config.model_dump(exclude_unset=True) if config else {}
-    config, path = SampleConfig.make(given | settings), model_path(model)
+    config, path = SampleConfig.merge(config, settings), model_path(model)
     facts = checkpoint.read_facts(path)
     classes = facts.get("classes", [])
     _check_label(config.label, classes, path)

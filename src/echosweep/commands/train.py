@@ -55,8 +55,7 @@ def train(
     was moved. Raises UsageError for wrong settings or another run's folder, and KeyboardInterrupt,
     after saving, when stopped by Ctrl-C or SIGTERM.
     """
-    given = config.model_dump(exclude_unset=True) if config else {}
-    config = TrainConfig.make(given | settings)
+    config = TrainConfig.merge(config, settings)
     store, out = FrameStore.open(data), Path(out)
     with world(device) as peers:
         run = Run(out, config, store, peers)

@@ -8,14 +8,14 @@ Invariant: a number is called FID only if its features are the 2048 of Inception
 from collections.abc import Callable
 
 from echosweep.evaluation.dinov2 import build_dinov2
-from echosweep.evaluation.echo import measure_echo
+from echosweep.evaluation.echo import check_echo, measure_echo
 from echosweep.evaluation.efficientnet import build_efficientnet
 from echosweep.evaluation.features import Extractor, Options
 from echosweep.evaluation.frechet import measure_frechet
 from echosweep.evaluation.inception_file import build_inception
 from echosweep.evaluation.kid import measure_kid
 from echosweep.evaluation.noise import measure_noise
-from echosweep.evaluation.prdc import measure_prdc
+from echosweep.evaluation.prdc import check_prdc, measure_prdc
 from echosweep.evaluation.random_features import build_random
 from echosweep.evaluation.sets import Metric
 
@@ -30,6 +30,6 @@ METRICS: dict[str, Metric] = {
     "frechet": Metric(measure_frechet, "features"),
     "kid": Metric(measure_kid, "features"),
     "noise": Metric(measure_noise, "pool"),
-    "prdc": Metric(measure_prdc, "features"),
-    "echo": Metric(measure_echo, "images"),
+    "prdc": Metric(measure_prdc, "features", check_prdc),
+    "echo": Metric(measure_echo, "images", check_echo),
 }

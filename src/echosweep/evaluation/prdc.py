@@ -54,6 +54,7 @@ def measure_prdc(generated: Side, reference: Side, seed: int) -> Result:
     Sides of more than 20,000 images are subsampled by `seed`. Intervals resample the groups of
     the side a mean is over. Raises UsageError for a side without features or with at most k images.
     """
+    check_prdc(generated, reference)
     picked = _draw(generated, "generated", seed), _draw(reference, "reference", seed)
     made, real = (s.features[rows] for s, rows in zip((generated, reference), picked, strict=True))
     counts = count(made, real, K)
@@ -70,6 +71,16 @@ def measure_prdc(generated: Side, reference: Side, seed: int) -> Result:
         {"k": K, "n_generated": len(picked[0]), "n_reference": len(picked[1])},
         _notes(generated, reference, picked),
     )
+
+
+def check_prdc(generated: Side, reference: Side) -> None:
+    """Raise UsageError for a side of at most k images."""
+    for side in (generated, reference):
+        if len(side) <= K:
+            raise UsageError(
+                f"{side.store.path}: {len(side)} images have no {K}-th neighbour each; give at "
+                f"least {K + 1}, better some thousands, or leave out the metric prdc"
+            )
 
 
 def count(generated: Vectors, reference: Vectors, k: int, memory: int = 2**30) -> Counts:
@@ -119,11 +130,6 @@ def _draw(side: Side, name: str, seed: int) -> NDArray[np.int64]:
     """Return the positions that take part, ascending."""
     if not len(side.features):
         raise UsageError(f"the {name} side has no features; give both sides features to compare")
-    if len(side) <= K:
-        raise UsageError(
-            f"{side.store.path}: {len(side)} images have no {K}-th neighbour each; give at least "
-            f"{K + 1}, better some thousands"
-        )
     if len(side) <= MOST:
         return np.arange(len(side))
     draw = np.random.default_rng(rng.derive("prdc", name, seed))

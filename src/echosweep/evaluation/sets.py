@@ -73,10 +73,14 @@ class Side:
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
-        """Return the group of each image, (n,) in 0..G-1: its patient, else its video."""
+        """Return the group of each image, (n,) in 0..G-1: its patient, else its video.
+
+        Numbered as they come, so that other images of the store change no draw by group.
+        """
         names = [video.patient or f"video {i}" for i, video in enumerate(self.store.videos)]
         videos = np.unique(names, return_inverse=True)[1][self.store.index["video"][self.rows]]
-        groups: NDArray[np.int64] = np.unique(videos, return_inverse=True)[1]
+        _, first, found = np.unique(videos, return_index=True, return_inverse=True)
+        groups: NDArray[np.int64] = np.argsort(np.argsort(first))[found]
         return groups
 
     def describe(self) -> dict[str, Any]:
@@ -128,11 +132,17 @@ def draw_rows(
     return np.sort(draw.choice(rows, num, replace=False))
 
 
+def accept(generated: Side, reference: Side) -> None:
+    """Accept any sides: the check of a metric that can measure all of them."""
+
+
 class Metric(NamedTuple):
     """A row of METRICS: measure(generated, reference, seed), and what it is a measure of.
 
-    of "pool": of features, and the sides have their pool, where there is one.
+    of "pool": of features, and the sides have their pool, where there is one. check raises
+    UsageError for sides that cannot be measured; it needs no features, so it comes before them.
     """
 
     measure: Callable[[Side, Side, int], Result]
     of: Literal["features", "pool", "images"]
+    check: Callable[[Side, Side], None] = accept
