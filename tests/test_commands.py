@@ -133,12 +133,26 @@ def test_equal_images_are_copies_whatever_the_rate(hearts: FrameStore, tmp_path:
         ({"features": "random,efficientnet-lite0"}, "compared by one"),
     ],
 )
-def test_a_search_that_cannot_be_is_refused(
+def test_a_search_that_cannot_be_is_refused_before_any_feature(
     hearts: FrameStore, planted: FrameStore, tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
+    cache = tmp_path / "cache"
     with pytest.raises(UsageError, match=message):
-        copies(planted.path, hearts.path, out=tmp_path / "out", **(QUICK | settings))
+        copies(planted.path, hearts.path, out=tmp_path / "out", cache=cache, **(QUICK | settings))
     assert not (tmp_path / "out" / "copies.json").exists()
+    assert not list(cache.glob("*"))
+
+
+def test_what_was_found_is_kept_where_nothing_would_remain(
+    hearts: FrameStore, tmp_path: Path
+) -> None:
+    same = hearts.images[hearts.rows("train")[:3]]
+    store = write_store(tmp_path / "same", hearts.preparation, [(Video("v"), same)])
+    with pytest.raises(UsageError, match="all 3 images would be removed"):
+        copies(store.path, hearts.path, rate=0.02, drop=tmp_path / "kept", **QUICK)
+    found = json.loads((tmp_path / "same.copies" / "copies.json").read_text())
+    assert found["identical"] == 3
+    assert not (tmp_path / "kept").exists()
 
 
 def test_a_training_set_that_is_held_out_is_refused(

@@ -33,7 +33,7 @@ def evaluate(
     reference
         Frame store of real images.
     num
-        Images of each store, drawn by seed; default: all.
+        Images of each store: the first of GENERATED, drawn from REFERENCE by seed; default: all.
     split
         Split of the reference: train, val or test; default: all.
     allow_difference

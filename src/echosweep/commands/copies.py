@@ -4,6 +4,7 @@ A search is calibrated on held-out real images, so that a rate of false alarms c
 was found can be looked at on a page and left out of a new store.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from echosweep import runs
 from echosweep.build import build_extractors
 from echosweep.commands.evaluate import with_features
 from echosweep.config import FeatureConfig
-from echosweep.data.store import FrameStore, check_comparable
+from echosweep.data.store import FrameStore
 from echosweep.distributed import world
 from echosweep.errors import UsageError
-from echosweep.evaluation.copies import CopyReport, find_copies
+from echosweep.evaluation.copies import CopyReport, check_copies, find_copies
 from echosweep.evaluation.copies_drop import drop_rows
 from echosweep.evaluation.feature_cache import cache_folder
+from echosweep.evaluation.features import Extractor
 from echosweep.evaluation.sets import Side
 from echosweep.progress import Show, hidden
 from echosweep.reporting.copies_page import write_copies_page
@@ -54,8 +56,7 @@ def copies(
     Under `torchrun` processes share the features; only the first searches, and returns the record.
     Raises UsageError for stores made differently, patients on both sides, or too few images.
     """
-    given = config.model_dump(exclude_unset=True) if config else {}
-    config = FeatureConfig.make(given | settings)
+    config = FeatureConfig.merge(config, settings)
     if config.features and len(config.features) > 1:
         raise UsageError(f"--features {','.join(config.features)}: copies are compared by one")
     if memory_gb <= 0:
@@ -66,9 +67,8 @@ def copies(
         extractor = build_extractors(config.model_copy(update={"features": config.chosen[:1]}))[0]
         made, real = FrameStore.open(generated), FrameStore.open(train)
         held = FrameStore.open(holdout) if holdout else real
-        for store in (made, held):
-            check_comparable(store, real)
         plain = Side(made, made.rows()), *_split(real, held, train_split, holdout_split)
+        check_copies(*plain, rate)
         folder = Path(out) if out else made.path.with_name(made.path.name + ".copies")
         runs.check_writable(folder / "copies.html")
         cache = cache_folder(config.cache)
@@ -78,26 +78,36 @@ def copies(
     memory = int(memory_gb * 2**30)
     with show("copies", "images") as progress:
         found = find_copies(*sides, rate=rate, memory=memory, seed=seed, progress=progress)
-    record = found.record() | {
-        "seed": seed,
-        "features": {extractor.label: extractor.describe()},
-        "provenance": {
-            **{
-                name: side.describe()
-                for name, side in zip(("generated", "train", "holdout"), sides, strict=True)
-            },
-            "environment": runs.environment(),
-        },
-    }
-    for row in record["images"]:
-        row["name"], row["train_name"] = _name(made, row["position"]), _name(real, row["train_row"])
-    if drop:
+    record = _record(found, sides, extractor, seed)
+    runs.write_json(folder / "copies.json", record)
+    write_copies_page(folder / "copies.html", record, _sheet(made, real, found))
+    if drop:  # after the page: what was found is kept, even if there is no room for a store
         facts = {"why": "copies of training images", "rate": rate, "train": real.content}
         kept = drop_rows(made, np.flatnonzero(found.flagged), Path(drop), facts)
         record["dropped"] = {"path": str(kept.path), "images": len(kept)}
-    runs.write_json(folder / "copies.json", record)
-    write_copies_page(folder / "copies.html", record, _sheet(made, real, found))
+        runs.write_json(folder / "copies.json", record)
     return record | {"page": str(folder / "copies.html")}
+
+
+def _record(
+    found: CopyReport, sides: Sequence[Side], extractor: Extractor, seed: int
+) -> dict[str, Any]:
+    """Return the findings as JSON, with the names of the images and where all came from."""
+    generated, train, holdout = sides
+    record = found.record()
+    for row in record["images"]:
+        row["name"] = _name(generated.store, row["position"])
+        row["train_name"] = _name(train.store, row["train_row"])
+    return record | {
+        "seed": seed,
+        "features": {extractor.label: extractor.describe()},
+        "provenance": {
+            "generated": generated.describe(),
+            "train": train.describe(),
+            "holdout": holdout.describe(),
+            "environment": runs.environment(),
+        },
+    }
 
 
 def _split(

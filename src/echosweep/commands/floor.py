@@ -16,7 +16,7 @@ from echosweep.data.store import FrameStore
 from echosweep.distributed import world
 from echosweep.errors import UsageError
 from echosweep.evaluation.feature_cache import cache_folder
-from echosweep.evaluation.floor import Curve, floor_curve, largest_half
+from echosweep.evaluation.floor import floor_curve, largest_half
 from echosweep.evaluation.sets import Side
 from echosweep.progress import Show, hidden
 from echosweep.reporting import figures
@@ -47,8 +47,7 @@ def floor(
     a half, counts, values and the line infinity + slope / N. Under `torchrun` only the first
     process returns it. Raises UsageError for what cannot be split so.
     """
-    given = config.model_dump(exclude_unset=True) if config else {}
-    config = FeatureConfig.make(given | settings)
+    config = FeatureConfig.merge(config, settings)
     for kind in by:
         check_choice("by", kind, SPLITS)
     if splits < 1 or seed < 0 or (num is not None and num < 2):
@@ -64,19 +63,17 @@ def floor(
         sides = {e.label: with_features(side, e, cache, peers, show) for e in extractors}
     if peers.rank > 0:
         return None
-    curves: dict[str, dict[str, Curve]] = {label: {} for label in sides}
-    for label, featured in sides.items():
+    floors: dict[str, dict[str, Any]] = {}
+    for extractor in extractors:
+        label = extractor.label
+        floors[label] = {"metric": extractor.metric, "by": {}}
         for kind in by:
             with show(f"floor by {kind} ({label})", "splits") as progress:
-                curves[label][kind] = floor_curve(featured, kind, n, splits, seed, progress)
-    floors = {
-        extractor.label: {
-            "metric": extractor.metric,
-            "by": {kind: curve.record() for kind, curve in curves[extractor.label].items()},
-        }
-        for extractor in extractors
-    }
-    record = {
+                curve = floor_curve(sides[label], kind, n, splits, seed, progress)
+            floors[label]["by"][kind] = curve.record()
+    if plot:
+        figures.save(figures.plot_floors(floors), Path(plot))
+    return {
         "floors": floors,
         "n": n,
         "splits": splits,
@@ -89,9 +86,6 @@ def floor(
             "environment": runs.environment(),
         },
     }
-    if plot:
-        figures.save(figures.plot_floors(floors), Path(plot))
-    return record
 
 
 def _few(n: int, label: str, dims: int) -> list[str]:

@@ -115,7 +115,10 @@ def find_copies(
     without features, that share a patient or video, a training set of one group, or too few
     held-out images for `rate`.
     """
-    _check(generated, train, held_out, rate)
+    check_copies(generated, train, held_out, rate)
+    for side in (generated, train, held_out):
+        if not len(side.features):
+            raise UsageError(f"{side.store.path}: this side has no features; give all three some")
     twins = _hashes(train)
     thumbs = thumbnails(train)
     shown = _Shown(progress, len(held_out) + len(generated))
@@ -193,12 +196,10 @@ def _alarm_interval(
     return 0.0, float(1 - 0.05 ** (1 / len(np.unique(groups))))
 
 
-def _check(generated: Side, train: Side, held_out: Side, rate: float) -> None:
+def check_copies(generated: Side, train: Side, held_out: Side, rate: float) -> None:
+    """Raise UsageError for sides that cannot be searched; they need no features yet."""
     if not 0 < rate < 1:
         raise UsageError(f"rate {rate} is not between 0 and 1; 0.01 flags 1 % of innocent images")
-    for side in (generated, train, held_out):
-        if not len(side.features):
-            raise UsageError(f"{side.store.path}: this side has no features; give all three some")
     check_comparable(generated.store, train.store)
     check_comparable(held_out.store, train.store)
     shared = sorted(_names(train) & _names(held_out))
