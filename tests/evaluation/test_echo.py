@@ -391,3 +391,14 @@ def test_each_fault_of_real_images_moves_its_own_number_most(lung: Images, sides
     shares = {fault: found.get("zero_share_difference", 0) for fault, found in values.items()}
     assert shares["background"] < -0.9 * values["background"]["zero_share_reference"]
     assert abs(shares["brightness"]) < 0.1
+
+
+def test_differences_are_generated_less_reference(sides: Sides) -> None:
+    noise = np.random.default_rng(5).integers(20, 200, (12, 64, 64)).astype(np.uint8)
+    wide = noise[:, ::2, ::2].repeat(2, 1).repeat(2, 2)
+    values = measure_echo(sides(wide), sides(noise), 0).values
+    for name in ("speckle_lateral_px", "speckle_axial_px", "speckle_snr"):
+        own = values[f"{name}_generated"] - values[f"{name}_reference"]
+        assert values[f"{name}_difference"] == pytest.approx(own)
+    assert values["speckle_lateral_px_difference"] > 0.5
+    assert values["speckle_axial_px_difference"] > 0.5

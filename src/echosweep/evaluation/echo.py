@@ -25,7 +25,9 @@ HIGH = 0.35  # cycles a pixel: above lie checkerboards and noise, and what a blu
 ODD = 0.05  # the share of reference images whose sector is called odd
 _ALIKE = 0.95  # an overlap from which on no sector is odd
 _CHUNK = 64
-_SIGNED = ("zero_share_difference", "spectrum_high_db")
+# Numbers of a side whose difference is a value too: those that no distance of curves stands for.
+_DIFFERED = ("zero_share", "speckle_lateral_px", "speckle_axial_px", "speckle_snr")
+_SIGNED = (*(f"{name}_difference" for name in _DIFFERED), "spectrum_high_db")
 _SHARES = ("zero_share_generated", "zero_share_reference", "sector_iou", "sector_odd_share")
 _BOOTSTRAP = slice(0, 1 + DRAWS)  # rows of weights: all images, then the resamples
 _FIRST, _SECOND = slice(1 + DRAWS, 1 + DRAWS + HALVES), slice(1 + DRAWS + HALVES, None)
@@ -39,15 +41,10 @@ def measure_echo(generated: Side, reference: Side, seed: int) -> Result:
     over resamples of whole groups. At most MOST images of a side are looked at, evenly spread. What
     cannot be measured is left out, with a note. Raises UsageError where image sizes differ.
     """
-    sizes = [side.store.preparation.size for side in (generated, reference)]
-    if sizes[0] != sizes[1]:
-        raise UsageError(
-            f"generated images are {sizes[0]} pixels and reference images {sizes[1]}: their "
-            "sectors cannot be compared; prepare both at one size, or leave out the metric echo"
-        )
+    check_echo(generated, reference)
     made, real = _observe(generated, "generated", seed), _observe(reference, "reference", seed)
-    odd = _odd(made, real)
-    found = _compare(made.means(_BOOTSTRAP), real.means(_BOOTSTRAP), sizes[1])
+    odd, size = _odd(made, real), reference.store.preparation.size
+    found = _compare(made.means(_BOOTSTRAP), real.means(_BOOTSTRAP), size)
     found["sector_odd_share"] = made.weights[_BOOTSTRAP] @ odd / made.weights[_BOOTSTRAP].sum(1)
     values = {name: float(draws[0]) for name, draws in found.items() if np.isfinite(draws[0])}
     intervals = {}
@@ -55,9 +52,19 @@ def measure_echo(generated: Side, reference: Side, seed: int) -> Result:
         steady = [name for name in values if np.isfinite(found[name]).mean() > 0.5]
         intervals = {name: _interval(name, found[name]) for name in steady}
     if real.groups > 1:
-        values |= _floors(real, sizes[1])
+        values |= _floors(real, size)
     notes = [*_notes(generated, reference, made, real), *_left_out(found)]
-    return Result(values, intervals, _details(made, real, sizes[1]), notes)
+    return Result(values, intervals, _details(made, real, size), notes)
+
+
+def check_echo(generated: Side, reference: Side) -> None:
+    """Raise UsageError where image sizes differ."""
+    sizes = [side.store.preparation.size for side in (generated, reference)]
+    if sizes[0] != sizes[1]:
+        raise UsageError(
+            f"generated images are {sizes[0]} pixels and reference images {sizes[1]}: their "
+            "sectors cannot be compared; prepare both at one size, or leave out the metric echo"
+        )
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,8 @@ def _compare(made: Table, real: Table, shape: tuple[int, int]) -> Table:
     found: Table = {}
     for side, means in (("generated", made), ("reference", real)):
         found |= {f"{name}_{side}": draws for name, draws in _numbers(means).items()}
-    found["zero_share_difference"] = found["zero_share_generated"] - found["zero_share_reference"]
+    for name in _DIFFERED:
+        found[f"{name}_difference"] = found[f"{name}_generated"] - found[f"{name}_reference"]
     return found | _distances(made, real, shape)
 
 

@@ -92,6 +92,13 @@ MEANINGS: dict[str, Meaning] = {
     "zero_share_difference": Meaning(
         "echo", "near 0", "black background, generated less reference"
     ),
+    "speckle_lateral_px_difference": Meaning(
+        "echo", "near 0", "width of speckle across, generated less reference, pixels"
+    ),
+    "speckle_axial_px_difference": Meaning(
+        "echo", "near 0", "width of speckle along, generated less reference, pixels"
+    ),
+    "speckle_snr_difference": Meaning("echo", "near 0", "speckle SNR, generated less reference"),
     "sector_iou": Meaning("echo", "higher", "overlap of the two sectors, intersection over union"),
     "sector_odd_share": Meaning(
         "echo", "lower", "share of generated images with an odd sector; of real ones, 0.05 at most"
