@@ -1,15 +1,19 @@
 """From names in a config to objects: the only file that sees every registry."""
 
+import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from echosweep.config import FeatureConfig, SampleConfig, TrainConfig
+from torch import Tensor
+
+from echosweep.config import DiscriminatorConfig, FeatureConfig, SampleConfig, TrainConfig
 from echosweep.data.store import Preparation
 from echosweep.diffusion import FRAMEWORKS
 from echosweep.diffusion.denoiser import Denoiser
+from echosweep.diffusion.discriminators import DISCRIMINATORS, Discriminator, Model, regularise
 from echosweep.diffusion.frameworks import Framework
 from echosweep.diffusion.samplers import SAMPLERS, Sampler, options
 from echosweep.errors import EchoSweepError, UsageError
@@ -60,7 +64,9 @@ def build_sampler(config: SampleConfig, framework: Framework) -> Sampler:
 
     Raises UsageError for a setting that the sampler does not have.
     """
-    given = config.model_dump(exclude={"sampler", "steps", "label"}, exclude_unset=True)
+    given = config.model_dump(
+        exclude={"sampler", "steps", "label", *config.GUIDANCE}, exclude_unset=True
+    )
     given = {name: value for name, value in given.items() if value is not None}
     allowed = options(config.sampler)
     if wrong := sorted(given.keys() - allowed):
@@ -102,20 +108,38 @@ def load_model(path: str | Path, device: str = "cpu") -> Denoiser:
     its file is damaged or not safetensors.
     """
     tensors, facts = checkpoint.load(model_path(path))
-    try:
-        config, made = (
-            TrainConfig.make(facts["config"]),
-            Preparation.from_json(facts["preparation"]),
-        )
-        denoiser = build_denoiser(config, made, facts["classes"])
+    with _described(path):
+        _check_kind(path, facts, "model")
+        denoiser = _untrained(facts)
         denoiser.load_state_dict(tensors)
+    return denoiser.eval().requires_grad_(False).to(device)
+
+
+def _untrained(facts: Mapping[str, Any], classes: bool = True) -> Denoiser:
+    config, made = TrainConfig.make(facts["config"]), Preparation.from_json(facts["preparation"])
+    return build_denoiser(config, made, facts["classes"] if classes else ())
+
+
+@contextlib.contextmanager
+def _described(path: str | Path) -> Iterator[None]:
+    """Turn what goes wrong between weights and their description into one error."""
+    try:
+        yield
     except (KeyError, TypeError, RuntimeError) as error:
         reason = str(error).split("\n")[0]
         raise EchoSweepError(
             f"{path}: the weights are not those that their JSON describes ({reason}); "
             "copy the run again"
         ) from None
-    return denoiser.eval().requires_grad_(False).to(device)
+
+
+def _check_kind(path: str | Path, facts: Mapping[str, Any], wanted: str) -> None:
+    found = facts.get("kind", "model")
+    if found != wanted:
+        made_by = {"model": "train", "discriminator": "discriminate"}[wanted]
+        raise UsageError(
+            f"{path} holds a {found}, not a {wanted}; give what `echosweep {made_by}` made"
+        )
 
 
 def model_path(path: str | Path) -> Path:
@@ -124,3 +148,50 @@ def model_path(path: str | Path) -> Path:
     if path.suffix in (".safetensors", ".json"):
         return path.with_suffix("")
     return path / "model"
+
+
+def build_discriminator(
+    config: DiscriminatorConfig,
+    guides: Mapping[str, Any],
+    tensors: Mapping[str, Tensor] | None = None,
+) -> Discriminator:
+    """Return an untrained discriminator for the model that `guides` describes.
+
+    guides: config, preparation and classes of the model, as its JSON has them. tensors: its
+    weights, for a discriminator that builds on them.
+    """
+
+    def trained() -> Denoiser:
+        denoiser = _untrained(guides)
+        if tensors is not None:
+            denoiser.load_state_dict(tensors)
+        return denoiser
+
+    made = Preparation.from_json(guides["preparation"])
+    model = Model((made.channels, *made.size), lambda: _untrained(guides, classes=False), trained)
+    return regularise(DISCRIMINATORS[config.kind](config, model), config)
+
+
+class TrainedDiscriminator(NamedTuple):
+    """A discriminator from a file, and what its JSON says."""
+
+    log_ratio: Discriminator
+    facts: dict[str, Any]
+
+
+def load_discriminator(path: str | Path, device: str = "cpu") -> TrainedDiscriminator:
+    """Return log r(x, sigma) of a folder of `discriminate`, or of an epoch in it.
+
+    Raises UsageError where no discriminator is, EchoSweepError where its files are damaged.
+    """
+    name = model_path(path)
+    tensors, facts = checkpoint.load(name)
+    with _described(path):
+        _check_kind(path, facts, "discriminator")
+        if facts["features"]:  # what is not trained lies beside the epochs, once
+            tensors |= checkpoint.load((name.parent / facts["features"]).resolve())[0]
+        discriminator = build_discriminator(
+            DiscriminatorConfig.make(facts["config"]), facts["guides"]
+        )
+        discriminator.load_state_dict(tensors)
+    return TrainedDiscriminator(discriminator.eval().requires_grad_(False).to(device), facts)

@@ -33,6 +33,7 @@ from echosweep.data.store import (
 )
 from echosweep.data.writer import begin_partial, finish_partial
 from echosweep.diffusion.denoiser import Denoiser
+from echosweep.diffusion.guidance import Guide, unguided
 from echosweep.diffusion.samplers import Sampler, run
 from echosweep.distributed import World, barrier
 from echosweep.errors import EchoSweepError, UsageError
@@ -41,30 +42,48 @@ from echosweep.progress import Progress, silent
 CHUNK = {"cpu": 16, "cuda": 64}  # images per network call: enough to fill the device
 
 
-class FixedBatch:
-    """A denoiser that calls another with `size` images at a time, the last ones padded.
+def chunk(device: str | torch.device) -> int:
+    """Return the images per network call on a device."""
+    return CHUNK.get(torch.device(device).type, 16)
 
-    A kernel is chosen by the shape of its input and sums in an order of its own: only equal shapes
-    give equal bits.
+
+def fixed_batches(function: Callable[..., Any], size: int) -> Callable[..., Any]:
+    """Return `function`, called with `size` rows at a time, the last ones padded.
+
+    function: of tensors with a row an image, or None, to one such tensor or several. A kernel is
+    chosen by the shape of its input and sums in an order of its own: only equal shapes give equal
+    bits.
     """
 
+    def call(*tensors: Tensor | None) -> Any:
+        assert tensors[0] is not None
+        count, device = len(tensors[0]), tensors[0].device
+        rows = torch.arange(-(-count // size) * size, device=device).clamp(max=count - 1)
+        parts = [
+            function(*(None if t is None else t[part] for t in tensors))
+            for part in torch.split(rows, size)
+        ]
+        if isinstance(parts[0], Tensor):
+            return torch.cat(parts)[:count]
+        return tuple(torch.cat(column)[:count] for column in zip(*parts, strict=True))
+
+    return call
+
+
+class FixedBatch:
+    """A denoiser that calls another with `size` images at a time."""
+
     def __init__(self, denoiser: Denoiser, size: int) -> None:
-        self._denoiser, self._size = denoiser, size
+        self._denoiser, self._call = denoiser, fixed_batches(denoiser, size)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._denoiser, name)
 
     def __call__(self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
         """Return D(x; sigma) as the wrapped denoiser does: x (N, C, H, W), sigma (N,) or number."""
-        count = len(x)
-        padding = torch.arange(-(-count // self._size) * self._size, device=x.device)
-        rows = padding.clamp(max=count - 1)
-        sigma = torch.as_tensor(sigma, device=x.device).expand(count)
-        parts = [
-            self._denoiser(x[part], sigma[part], None if labels is None else labels[part])
-            for part in torch.split(rows, self._size)
-        ]
-        return torch.cat(parts)[:count]
+        sigma = torch.as_tensor(sigma, device=x.device).expand(len(x))
+        denoised: Tensor = self._call(x, sigma, labels)
+        return denoised
 
 
 def to_uint8(x: Tensor) -> NDArray[np.uint8]:
@@ -73,35 +92,60 @@ def to_uint8(x: Tensor) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def draw_images(
     denoiser: Denoiser,
     seeds: Sequence[int],
     sampler: Sampler,
     classes: Sequence[str] = (),
     label: str | None = None,
+    guide: Guide = unguided,
 ) -> NDArray[np.uint8]:
     """Return the images of `seeds`, uint8 (N, H, W) or (N, H, W, 3).
 
     sampler: as `build_sampler` returns it. With classes, image i gets `label`, or else one that
-    its seed draws, every class alike. Raises EchoSweepError for a model that gives no images.
+    its seed draws, every class alike. guide: as `build_guide` returns it. Raises EchoSweepError for
+    a model that gives no images.
     """
     device = next(denoiser.parameters()).device
     noise = rng.ImageNoise(seeds, device)
     latents = noise(denoiser.image_shape)
     labels = None
     if classes:
-        drawn = noise.labels(len(classes))
-        picked = drawn if label is None else torch.full_like(drawn, list(classes).index(label))
-        labels = one_hot(picked, len(classes)).to(torch.float32)
-    fixed = FixedBatch(denoiser, CHUNK.get(device.type, 16))
-    x = run(sampler(fixed, latents, noise=noise, labels=labels))
+        labels = one_hot(_pick(noise, classes, label), len(classes)).to(torch.float32)
+    tools = guide(FixedBatch(denoiser, chunk(device)))
+    boosting = {"churned": tools.churned} if tools.churned else {}
+    steps = sampler(
+        tools.denoiser, latents, noise=noise, labels=labels, corrector=tools.corrector, **boosting
+    )
+    x = run(steps)
     if not bool(x.isfinite().all()):
         raise EchoSweepError(
-            f"the model makes images that are not finite (first seed {seeds[0]}): its training "
-            "diverged; train again with a lower --lr, or take an earlier snapshot"
+            f"the model makes images that are not finite (first seed {seeds[0]}): "
+            + (
+                "its training diverged; train again with a lower --lr, or take an earlier snapshot"
+                if guide is unguided
+                else "the guidance is too strong; choose a lower --w1 or --w2"
+            )
         )
     return to_uint8(x)
+
+
+def _pick(noise: rng.ImageNoise, classes: Sequence[str], label: str | None) -> Tensor:
+    drawn = noise.labels(len(classes))
+    return drawn if label is None else torch.full_like(drawn, list(classes).index(label))
+
+
+def classes_of(
+    seeds: Sequence[int], shape: Sequence[int], classes: Sequence[str], label: str | None
+) -> list[str]:
+    """Return the class of which `draw_images` makes each seed's image. shape: (C, H, W)."""
+    found = []
+    for seed in seeds:
+        noise = rng.ImageNoise([seed])
+        noise(shape)  # the latents come first in an image's stream
+        found.append(classes[int(_pick(noise, classes, label))])
+    return found
 
 
 def write_images(
@@ -113,17 +157,21 @@ def write_images(
     world: World,
     batch: int = 64,
     progress: Progress = silent,
+    labels: Callable[[Sequence[int]], list[dict[str, str]]] | None = None,
+    known: FrameStore | None = None,
 ) -> FrameStore | None:
     """Write draw(seeds) to the frame store `out`, `batch` at a time; continue what was begun.
 
     task: what decides the images; a partial store of another task is refused. Processes share the
-    work. Returns the store (on rank 0; None elsewhere).
+    work. labels: those of the seeds. known: a store of the same task whose images are taken over.
+    Returns the store (on rank 0; None elsewhere).
     """
     leads = world.rank == 0
     with begin_partial(out, task) if leads else contextlib.nullcontext():
         partial = partial_path(out)
         if leads:
             _allocate(partial, (len(seeds), *image_shape(preparation)))
+            _take_over(partial, seeds, known)
         barrier(world)
         images = open_memmap(partial / "images.npy", mode="r+")
         done = open_memmap(partial / "done.npy", mode="r+")
@@ -142,7 +190,11 @@ def write_images(
         index = np.zeros(len(seeds), INDEX_DTYPE)
         index["video"] = np.arange(len(seeds))
         index["frame"] = seeds
-        videos = [asdict(Video(f"seed-{seed}")) for seed in seeds]
+        given = labels(seeds) if labels else [{} for _ in seeds]
+        videos = [
+            asdict(Video(f"seed-{seed}", labels=dict(words)))
+            for seed, words in zip(seeds, given, strict=True)
+        ]
         return finish_partial(out, preparation, index, videos, {"source": dict(task)})
 
 
@@ -165,6 +217,20 @@ def _allocate(partial: Path, shape: tuple[int, ...]) -> None:
             f"({error.strerror}); free some space, choose another --out, or make fewer images"
         ) from error
     runs.atomic_write(partial / "done.npy", lambda file: np.save(file, marks))
+
+
+def _take_over(partial: Path, seeds: range, known: FrameStore | None) -> None:
+    """Copy the images of seeds that another store has, and mark them as done."""
+    if known is None:
+        return
+    images = open_memmap(partial / "images.npy", mode="r+")
+    done = open_memmap(partial / "done.npy", mode="r+")
+    for row, seed in enumerate(known.index["frame"].tolist()):
+        if seed in seeds:
+            images[seeds.index(seed)] = known.images[row]
+            done[seeds.index(seed)] = 1
+    images.flush()
+    done.flush()
 
 
 def _batches(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

@@ -1,5 +1,6 @@
 """Draw images from a trained model into a frame store; the same call again continues."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from echosweep.config import SampleConfig, check_choice
 from echosweep.data.store import INDEX_DTYPE, FrameStore, Preparation
 from echosweep.distributed import world
 from echosweep.errors import UsageError
+from echosweep.guides import build_guide, describe
 from echosweep.progress import Progress, silent
 from echosweep.reporting import figures
-from echosweep.sampling import draw_images, write_images
+from echosweep.sampling import classes_of, draw_images, write_images
 from echosweep.training import checkpoint
 
 _GRID_IMAGES = 64
@@ -31,16 +33,19 @@ def sample(
     batch: int = 64,
     grid: str | Path | None = None,
     device: str | None = None,
+    known: FrameStore | None = None,
     progress: Progress = silent,
     **settings: Any,
 ) -> FrameStore | None:
     """Write images of seeds seed .. seed + num - 1 to the frame store `out`; return it.
 
     model: a run's folder or a snapshot in it. settings: fields of SampleConfig (steps, sampler,
-    ...), on top of `config`. grid: a PNG of the first images. The store takes over the preparation
-    of the model's training data, so that the two may be compared. Under `torchrun` processes share
-    the work and only the first returns the store. Raises UsageError for wrong settings or an `out`
-    that is there already.
+    ...), on top of `config`. grid: a PNG of the first images. known: a store whose images are taken
+    over where they are of the same task, so that only the others are drawn.
+
+    The store takes over the preparation of the model's training data, so that the two may be
+    compared. Under `torchrun` processes share the work and only the first returns the store. Raises
+    UsageError for wrong settings or an `out` that is there already.
     """
     _check_numbers(num, seed, batch)
     if grid:
@@ -58,23 +63,45 @@ def sample(
             "trained_on": facts["data"],
             "train": facts["config"],
             "nimg": facts["nimg"],
-            "sample": config.model_dump(mode="json"),
+            "sample": describe(config),
             "seeds": [seed, seed + num],
             "device": peers.device.type,
         }
         store = write_images(
             Path(out),
-            partial(draw_images, denoiser, sampler=sampler, classes=classes, label=config.label),
+            partial(
+                draw_images,
+                denoiser,
+                sampler=sampler,
+                classes=classes,
+                label=config.label,
+                guide=build_guide(config, denoiser),
+            ),
             range(seed, seed + num),
             Preparation.from_json(facts["preparation"]),
             task,
             peers,
             batch,
             progress,
+            labels=partial(_labels, facts, denoiser.image_shape, config) if classes else None,
+            known=known if known and _same_but_seeds(known, task) else None,
         )
     if store and grid:
         figures.save(figures.contact_sheet(store.images[:_GRID_IMAGES], 8), Path(grid))
     return store
+
+
+def _same_but_seeds(known: FrameStore, task: dict[str, Any]) -> bool:
+    source = known.manifest.get("source", {})
+    return {**source, "seeds": None} == {**task, "seeds": None}
+
+
+def _labels(
+    facts: dict[str, Any], shape: tuple[int, ...], config: SampleConfig, seeds: Sequence[int]
+) -> list[dict[str, str]]:
+    """Return the label of each seed's image, under the name that it has in the training data."""
+    name = facts["config"]["label"]
+    return [{name: word} for word in classes_of(seeds, shape, facts["classes"], config.label)]
 
 
 def _check_numbers(num: int, seed: int, batch: int) -> None:

@@ -6,6 +6,7 @@ functions of their seeds on any device. Invariant: no function here touches torc
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -43,41 +44,65 @@ def iddpm_sigma(generator: Generator, n: int) -> Tensor:
     return schedule.iddpm_sigmas()[j]
 
 
-def churn(
-    x: Tensor,
-    t_cur: float,
-    t_hat: float,
-    S_noise: float,
-    noise: ImageNoise | None,
-) -> Tensor:
-    """Return x_hat = x + sqrt(t_hat^2 - t_cur^2) S_noise eps: x raised from t_cur to t_hat.
-
-    Nothing is drawn where the levels are equal. noise: gives eps, float64 (N,C,H,W), from (C,H,W).
-    """
-    if t_hat <= t_cur:
-        return x
-    assert noise is not None
-    return x + math.sqrt(t_hat**2 - t_cur**2) * S_noise * noise(x.shape[1:])
+Churned = Callable[[int], Tensor | None]
+BOOST_CHURN = 4.0  # S_churn of the samples that a `Churned` names; their S_noise is 1
 
 
-def churned_levels(
+class Raised(NamedTuple):
+    """A state after churn. x: (N,C,H,W). t: its noise level, a number, or float64 (N,1,1,1)."""
+
+    x: Tensor
+    t: float | Tensor
+
+
+def churner(
     t_steps: Sequence[float],
     S_churn: float,
     S_min: float,
     S_max: float,
+    S_noise: float,
     round_sigma: Callable[[Tensor], Tensor],
     noise: ImageNoise | None,
-) -> list[float]:
-    """Return t_hat of every step: t (1 + gamma), gamma = min(S_churn / N, sqrt 2 - 1) in range.
+    churned: Churned | None = None,
+) -> Callable[[int, Tensor], Raised]:
+    """Return the function (i, x) -> x_hat = x + sqrt(t_hat^2 - t^2) S_noise eps, at t_hat.
 
-    t_steps: the N levels, without the last 0. Raises `UsageError` where churn has no `noise`.
+    t_hat is t (1 + gamma), gamma = min(S_churn / N, sqrt 2 - 1) in S_min..S_max; nothing is drawn
+    where it is t. t_steps: the N levels, without the last 0. noise: gives eps, float64 (N,C,H,W),
+    from (C,H,W). churned: called once a step; the samples, bool (N,), that it names are churned by
+    BOOST_CHURN instead. Raises `UsageError` where churn has no `noise`.
     """
     if S_churn < 0:
         raise UsageError(f"S_churn {S_churn:g} must be 0 (no noise) or more")
-    if S_churn > 0 and noise is None:
+    if (S_churn > 0 or churned) and noise is None:
         raise UsageError(f"S_churn {S_churn:g} draws noise: pass noise=rng.ImageNoise(seeds)")
-    gamma = min(S_churn / len(t_steps), math.sqrt(2) - 1)
-    raised = [t * (1 + gamma) if S_min <= t <= S_max else t for t in t_steps]
-    if gamma == 0:
-        return list(t_steps)
-    return [float(t) for t in round_sigma(torch.tensor(raised, dtype=torch.float64))]
+
+    def levels(amount: float, low: float, high: float) -> list[float]:
+        gamma = min(amount / len(t_steps), math.sqrt(2) - 1)
+        raised = [t * (1 + gamma) if low <= t <= high else t for t in t_steps]
+        return [float(t) for t in round_sigma(torch.tensor(raised, dtype=torch.float64))]
+
+    usual = levels(S_churn, S_min, S_max) if S_churn else list(t_steps)
+    boosted = levels(BOOST_CHURN, 0, math.inf)
+
+    def churn(i: int, x: Tensor) -> Raised:
+        plain = _raise(x, t_steps[i], usual[i], S_noise, noise)
+        rows = churned(i) if churned else None
+        if rows is None:
+            return plain
+        # Noise is drawn for every image: what one gets must not depend on the others.
+        some = rows.to(x.device)[:, None, None, None]
+        more = _raise(x, t_steps[i], boosted[i], 1.0, noise)
+        t = torch.where(some, torch.tensor(more.t).double(), torch.tensor(plain.t).double())
+        return Raised(torch.where(some, more.x, plain.x), t)
+
+    return churn
+
+
+def _raise(
+    x: Tensor, t_cur: float, t_hat: float, S_noise: float, noise: ImageNoise | None
+) -> Raised:
+    if t_hat <= t_cur:
+        return Raised(x, t_cur)
+    assert noise is not None
+    return Raised(x + math.sqrt(t_hat**2 - t_cur**2) * S_noise * noise(x.shape[1:]), t_hat)

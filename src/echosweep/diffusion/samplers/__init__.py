@@ -37,5 +37,5 @@ def nfe(sampler: str, num_steps: int, solver: str = "heun") -> int:
 def options(sampler: str) -> tuple[str, ...]:
     """Return the names of the settings that a sampler takes, in order."""
     parameters = inspect.signature(SAMPLERS[sampler]).parameters.values()
-    given = {"labels", "noise", "corrector"}
+    given = {"labels", "noise", "corrector", "churned"}
     return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in given)

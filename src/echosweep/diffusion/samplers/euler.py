@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from echosweep.diffusion.denoiser import Denoises
-from echosweep.diffusion.noise import ImageNoise, churn, churned_levels
-from echosweep.diffusion.samplers.step import Step, evaluator
+from echosweep.diffusion.noise import Churned, ImageNoise, churner
+from echosweep.diffusion.samplers.step import Step, evaluator, level
 from echosweep.diffusion.schedule import make_grid, sigma_range
 
 
@@ -32,6 +32,7 @@ def euler(
     labels: Tensor | None = None,
     noise: ImageNoise | None = None,
     corrector: Denoises | None = None,
+    churned: Churned | None = None,
 ) -> Iterator[Step]:
     """Yield every step; NFE num_steps. The arguments are those of `heun`.
 
@@ -39,12 +40,11 @@ def euler(
     """
     limits = sigma_range(sigma_min, sigma_max, (denoiser.sigma_min, denoiser.sigma_max))
     levels = denoiser.round_sigma(make_grid("edm", num_steps, *limits, rho)).tolist()
-    raised = churned_levels(levels, S_churn, S_min, S_max, denoiser.round_sigma, noise)
+    churn = churner(levels, S_churn, S_min, S_max, S_noise, denoiser.round_sigma, noise, churned)
     evaluate = evaluator(labels)
     x = latents.double() * levels[0]
-    for i, (t_cur, t_hat) in enumerate(zip(levels, raised, strict=True)):
-        t_next = levels[i + 1] if i + 1 < num_steps else 0.0
-        x_hat = churn(x, t_cur, t_hat, S_noise, noise)
+    for i, t_next in enumerate([*levels[1:], 0.0]):
+        x_hat, t_hat = churn(i, x)
         denoised = evaluate(denoiser, x_hat, t_hat)
         x = x_hat + (t_next - t_hat) * (x_hat - denoised) / t_hat
-        yield Step(i, num_steps, t_hat, x, denoised, i + 1)
+        yield Step(i, num_steps, level(t_hat), x, denoised, i + 1)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from echosweep.diffusion.denoiser import Denoises
-from echosweep.diffusion.noise import ImageNoise, churn, churned_levels
-from echosweep.diffusion.samplers.step import Step, evaluator
+from echosweep.diffusion.noise import Churned, ImageNoise, churner
+from echosweep.diffusion.samplers.step import Step, evaluator, level
 from echosweep.diffusion.schedule import make_grid, sigma_range
 
 
@@ -33,6 +33,7 @@ def heun(
     labels: Tensor | None = None,
     noise: ImageNoise | None = None,
     corrector: Denoises | None = None,
+    churned: Churned | None = None,
 ) -> Iterator[Step]:
     """Yield every step; NFE 2 num_steps - 1.
 
@@ -41,12 +42,11 @@ def heun(
     """
     limits = sigma_range(sigma_min, sigma_max, (denoiser.sigma_min, denoiser.sigma_max))
     levels = denoiser.round_sigma(make_grid("edm", num_steps, *limits, rho)).tolist()
-    raised = churned_levels(levels, S_churn, S_min, S_max, denoiser.round_sigma, noise)
+    churn = churner(levels, S_churn, S_min, S_max, S_noise, denoiser.round_sigma, noise, churned)
     evaluate, corrector, nfe = evaluator(labels), corrector or denoiser, 0
     x = latents.double() * levels[0]
-    for i, (t_cur, t_hat) in enumerate(zip(levels, raised, strict=True)):
-        t_next = levels[i + 1] if i + 1 < num_steps else 0.0
-        x_hat = churn(x, t_cur, t_hat, S_noise, noise)
+    for i, t_next in enumerate([*levels[1:], 0.0]):
+        x_hat, t_hat = churn(i, x)
         denoised = evaluate(denoiser, x_hat, t_hat)
         d_cur = (x_hat - denoised) / t_hat
         x = x_hat + (t_next - t_hat) * d_cur
@@ -55,4 +55,4 @@ def heun(
             d_prime = (x - evaluate(corrector, x, t_next)) / t_next
             x = x_hat + (t_next - t_hat) * (d_cur + d_prime) / 2
             nfe += 1
-        yield Step(i, num_steps, t_hat, x, denoised, nfe)
+        yield Step(i, num_steps, level(t_hat), x, denoised, nfe)

@@ -30,20 +30,25 @@ class Step(NamedTuple):
 
 
 class Evaluate(Protocol):
-    """A denoiser at one noise level for the whole batch."""
+    """A denoiser at one noise level for the whole batch, or at one for each image."""
 
-    def __call__(self, denoiser: Denoises, x: Tensor, sigma: float) -> Tensor:
-        """Return D(x; sigma), float64."""
+    def __call__(self, denoiser: Denoises, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return D(x; sigma), float64. sigma: a number, or float64 (N,1,1,1)."""
 
 
 def evaluator(labels: Tensor | None) -> Evaluate:
     """Return the function that evaluates denoisers under `labels`, in float64."""
 
-    def evaluate(denoiser: Denoises, x: Tensor, sigma: float) -> Tensor:
-        levels = torch.full((len(x),), sigma, dtype=torch.float64, device=x.device)
-        return denoiser(x, levels, labels).double()
+    def evaluate(denoiser: Denoises, x: Tensor, sigma: float | Tensor) -> Tensor:
+        levels = torch.as_tensor(sigma, dtype=torch.float64, device=x.device)
+        return denoiser(x, levels.flatten().repeat(len(x) // levels.numel()), labels).double()
 
     return evaluate
+
+
+def level(sigma: float | Tensor) -> float:
+    """Return the highest noise level of a batch, as `Step` gives it."""
+    return sigma if isinstance(sigma, float) else float(sigma.max())
 
 
 def run(steps: Iterable[Step]) -> Tensor:

@@ -1,0 +1,30 @@
+"""One frozen, typed value per run; each kind of run has a module of its own.
+
+Nothing here imports torch: names are checked against the registries' source text.
+"""
+
+from echosweep.config.base import (
+    Config,
+    Registry,
+    check_choice,
+    nearest,
+    read_yaml,
+    registered,
+)
+from echosweep.config.discriminator import DiscriminatorConfig
+from echosweep.config.features import FeatureConfig
+from echosweep.config.sample import SampleConfig
+from echosweep.config.train import TrainConfig
+
+__all__ = [
+    "Config",
+    "DiscriminatorConfig",
+    "FeatureConfig",
+    "Registry",
+    "SampleConfig",
+    "TrainConfig",
+    "check_choice",
+    "nearest",
+    "read_yaml",
+    "registered",
+]

@@ -1,0 +1,137 @@
+"""One frozen, typed value per run: checked when made, hashed, written, read back.
+
+What a run computes is a function of its config and its data, so a config has a signature and equal
+signatures mean equal work. A bad value says what it was, what is allowed and what to write.
+Nothing here imports torch: names are checked against the registries' source text.
+"""
+
+import ast
+import difflib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from echosweep import runs
+from echosweep.errors import UsageError
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+@cache
+def registered(package: str, registry: str) -> tuple[str, ...]:
+    """Return the keys of the literal dict `registry` in `echosweep/package/__init__.py`.
+
+    Read from the source, so that choices are known in milliseconds, before torch is imported.
+    """
+    tree = ast.parse((_PACKAGE / package / "__init__.py").read_bytes())
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(t, ast.Name) and t.id == registry for t in targets):
+            assert isinstance(node, ast.Assign | ast.AnnAssign)
+            assert isinstance(node.value, ast.Dict)
+            return tuple(ast.literal_eval(key) for key in node.value.keys if key is not None)
+    raise AssertionError(f"no literal dict {registry} in {package}/__init__.py")
+
+
+def nearest(name: str, allowed: tuple[str, ...] | list[str]) -> str:
+    """Return "; did you mean 'x'?" where an allowed name is close to `name`, else ""."""
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def check_choice(what: str, name: str, allowed: tuple[str, ...] | list[str]) -> str:
+    """Return `name` if it is allowed; raise UsageError with the choices and the nearest one."""
+    if name in allowed:
+        return name
+    raise UsageError(f"{what} {name!r} is not known{nearest(name, allowed)} ({', '.join(allowed)})")
+
+
+class Registry(NamedTuple):
+    """Marks a field whose value is a key, or a tuple of keys, of that registry."""
+
+    package: str
+    name: str
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return the names that the field may have."""
+        return registered(self.package, self.name)
+
+
+class Config(BaseModel):
+    """The base of every config: frozen, no unknown field, one-line errors with the fix."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def make(cls, values: Mapping[str, Any], where: str = "option") -> Self:
+        """Return the config of `values`; raise UsageError that names each wrong one and the fix."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise UsageError("; ".join(cls._explain(e, where) for e in error.errors())) from None
+
+    @classmethod
+    def merge(cls, config: Self | None, settings: Mapping[str, Any]) -> Self:
+        """Return `config`, or the default one, with `settings` on top."""
+        given = config.model_dump(exclude_unset=True) if config else {}
+        return cls.make({**given, **settings})
+
+    @model_validator(mode="after")
+    def _check_registered(self) -> Self:
+        for name, field in type(self).model_fields.items():
+            for mark in field.metadata:
+                if isinstance(mark, Registry):
+                    value = getattr(self, name) or ()
+                    for chosen in (value,) if isinstance(value, str) else value:
+                        check_choice(name, chosen, mark.keys)
+        return self
+
+    @classmethod
+    def _explain(cls, error: Any, where: str) -> str:
+        path = ".".join(map(str, error["loc"]))
+        if error["type"] == "extra_forbidden":
+            allowed = list(cls.model_fields)
+            hint = nearest(path, allowed) or f"; known: {', '.join(allowed)}"
+            return f"unknown {where} {path!r}{hint}"
+        message = error["msg"].removeprefix("Value error, ")
+        return f"{where} {path} = {error['input']!r}: {message}" if path else message
+
+    @classmethod
+    def read(cls, path: str | Path, **overrides: Any) -> Self:
+        """Read a config from a YAML file, `overrides` on top."""
+        return cls.make(read_yaml(path) | overrides, where=f"option in {path}:")
+
+    def write(self, path: Path) -> None:
+        """Write the config to `path` as YAML, atomically."""
+        import yaml
+
+        runs.write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file; raise UsageError where there is none."""
+    import yaml  # here, not above: `--help` need not wait for it
+
+    try:
+        values = yaml.safe_load(Path(path).read_bytes())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} must hold `name: value` lines, not {type(values).__name__}")
+    return {str(name): value for name, value in values.items()}
+
+
+def split_at_commas(value: Any) -> Any:
+    """Return the parts of 1,2,2: lists are one word on the command line."""
+    return value.split(",") if isinstance(value, str) else value
+
+
+Positive = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]

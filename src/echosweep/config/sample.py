@@ -1,0 +1,92 @@
+"""How images are drawn, and what guides them."""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from echosweep.config.base import Config, Positive, Registry
+from echosweep.errors import UsageError
+
+
+class SampleConfig(Config):
+    """How images are drawn: equal configs, weights and seeds give equal images."""
+
+    sampler: Annotated[str, Registry("diffusion/samplers", "SAMPLERS")] = Field(
+        "heun", description="sampler"
+    )
+    steps: Annotated[int, Field(ge=2)] = Field(30, description="time steps; Heun: NFE 2 steps - 1")
+    sigma_min: Positive | None = Field(None, description="last noise level; default: framework's")
+    sigma_max: Positive | None = Field(None, description="first noise level; default: framework's")
+    rho: Positive = Field(7.0, description="exponent of the time steps")
+    S_churn: Annotated[float, Field(ge=0)] = Field(0.0, description="heun: stochasticity")
+    S_min: Annotated[float, Field(ge=0)] = Field(0.0, description="heun: churn from this sigma on")
+    S_max: Positive = Field(1e9, description="heun: churn up to this sigma")
+    S_noise: Positive = Field(1.0, description="heun: factor on the churned noise")
+    solver: Literal["euler", "heun"] | None = Field(None, description="ode: solver")
+    discretization: Literal["vp", "ve", "iddpm", "edm"] | None = Field(
+        None, description="ode: time steps; default: framework's"
+    )
+    schedule: Literal["vp", "ve", "linear"] | None = Field(
+        None, description="ode: noise schedule; default: framework's"
+    )
+    scaling: Literal["vp", "none"] | None = Field(
+        None, description="ode: signal scaling; default: framework's"
+    )
+    label: str | None = Field(None, description="class to draw; default: every class alike")
+
+    guidance: Path | None = Field(
+        None,
+        description="discriminator (its folder, or an epoch in it), or the run of a weaker model: "
+        "autoguidance",
+    )
+    w1: float | None = Field(
+        None, description="guidance: weight on the first evaluation of a step [default: 1]"
+    )
+    w2: float | None = Field(
+        None,
+        description="guidance: weight on Heun's correction "
+        "[default: 0 with a discriminator, w1 with a model]",
+    )
+    boost: bool = Field(
+        False, description="discriminator: treat samples that look generated harder"
+    )
+    guidance_scale: float | None = Field(
+        None, description="guidance: factor on w1 and w2 [default: 1]"
+    )
+    weighting: Annotated[str | None, Registry("diffusion/guidance", "WEIGHTINGS")] = Field(
+        None, description="guidance: how the weight varies with sigma [default: constant]"
+    )
+    guidance_min: Positive | None = Field(
+        None, description="guidance: from this sigma on [default: 0.0447 with a discriminator]"
+    )
+    guidance_max: Positive | None = Field(
+        None, description="guidance: up to this sigma [default: 152.17 with a discriminator]"
+    )
+
+    GUIDANCE: ClassVar = (
+        *("guidance", "w1", "w2", "boost", "guidance_scale", "weighting"),
+        *("guidance_min", "guidance_max"),
+    )
+
+    @model_validator(mode="after")
+    def _guidance_is_there(self) -> Self:
+        given = [name for name in self.GUIDANCE if getattr(self, name) not in (None, False)]
+        if given and self.guidance is None:
+            flag = "--" + given[0].replace("_", "-")
+            raise UsageError(f"{flag} needs --guidance: a discriminator, or a weaker model's run")
+        if self.boost and self.sampler == "ode":
+            raise UsageError(
+                "--boost churns noise, which sampler 'ode' cannot; choose --sampler heun or euler, "
+                "or leave --boost out"
+            )
+        low, high = self.guidance_min or 0, self.guidance_max or float("inf")
+        if low >= high:
+            raise UsageError(f"--guidance-min {low:g} must be below --guidance-max {high:g}")
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """Return the fields as JSON, without those of guidance where there is none."""
+        values = self.model_dump(mode="json")
+        left_out = () if self.guidance else self.GUIDANCE
+        return {name: value for name, value in values.items() if name not in left_out}

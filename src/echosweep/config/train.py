@@ -1,0 +1,101 @@
+"""What a run of training is."""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from echosweep.config.base import (
+    Config,
+    Fraction,
+    Positive,
+    PositiveInt,
+    Registry,
+    check_choice,
+    split_at_commas,
+)
+from echosweep.errors import UsageError
+
+
+class TrainConfig(Config):
+    """Everything that training depends on, besides the images (algorithms: EDM, table F.1)."""
+
+    network: Annotated[str, Registry("networks", "NETWORKS")] = Field(
+        "ddpmpp", description="architecture"
+    )
+    framework: Annotated[str, Registry("diffusion", "FRAMEWORKS")] = Field(
+        "edm", description="training framework"
+    )
+    total_kimg: Positive | None = Field(None, description="stop after this many thousand images")
+    budget_hours: Positive | None = Field(None, description="stop after this many hours")
+
+    model_channels: PositiveInt | None = Field(None, description="base width; default: preset's")
+    channel_mult: tuple[PositiveInt, ...] | None = Field(
+        None, description="width factor of each level, as 1,2,2; default: preset's"
+    )
+    num_blocks: PositiveInt | None = Field(
+        None, description="residual blocks per level; default: preset's"
+    )
+    attention_factors: tuple[PositiveInt, ...] | None = Field(
+        None, description="downsampling factors with attention, as 2,4,8; default: preset's"
+    )
+    num_heads: PositiveInt | None = Field(
+        None, description="adm: attention heads; default: one for every 64 channels"
+    )
+    dropout: Fraction = Field(0.05, description="dropout probability")
+    label: str | None = Field(None, description="label of the store to condition on (words only)")
+
+    P_mean: float = Field(-1.2, description="EDM: mean of ln sigma in training")
+    P_std: Positive = Field(1.2, description="EDM: standard deviation of ln sigma in training")
+    sigma_data: Positive = Field(0.5, description="standard deviation of the data (EDM)")
+
+    batch: PositiveInt = Field(256, description="images per step, over all processes")
+    micro_batch: PositiveInt | None = Field(
+        None, description="images per pass and process (gradient accumulation); default: all"
+    )
+    lr: Positive = Field(2e-4, description="learning rate of Adam")
+    warmup_kimg: Annotated[float, Field(ge=0)] = Field(
+        500.0, description="linear learning rate warm-up (EDM used 10000)"
+    )
+    ema_halflife_kimg: Positive = Field(500.0, description="half-life of the weights' average")
+    ema_rampup: Annotated[float, Field(ge=0)] = Field(
+        0.05, description="half-life is at most this share of the images seen; 0: no ramp-up"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        0, description="seed of weights, order and noise"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="autocast of the network; auto: bf16 on a GPU, fp32 on a CPU"
+    )
+    split: str = Field("train", description="split of the store to train on, or all")
+
+    snapshots: PositiveInt = Field(
+        10, description="averaged weights and sample grids kept, evenly over the run"
+    )
+    checkpoint_minutes: Positive = Field(10.0, description="time between resumable checkpoints")
+    grid_images: Annotated[int, Field(ge=0)] = Field(
+        16, description="images in each sample grid; 0: no grids"
+    )
+    grid_steps: Annotated[int, Field(ge=2)] = Field(18, description="sampler steps of the grids")
+
+    # How long, and what is kept on the way, can change between two calls of one run.
+    _FREE: ClassVar = (
+        *("total_kimg", "budget_hours", "micro_batch", "snapshots", "checkpoint_minutes"),
+        *("grid_images", "grid_steps"),
+    )
+
+    _lists = field_validator("channel_mult", "attention_factors", mode="before")(split_at_commas)
+
+    @field_validator("split")
+    @classmethod
+    def _known_split(cls, name: str) -> str:
+        return check_choice("split", name, ("train", "val", "test", "all"))
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> Self:
+        if self.total_kimg is None and self.budget_hours is None:
+            raise UsageError("give --total-kimg or --budget-hours: training needs an end")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that decide what is computed: equal ones may continue each other."""
+        return {k: v for k, v in self.model_dump(mode="json").items() if k not in self._FREE}

@@ -1,0 +1,63 @@
+"""Guidance: denoisers that wrap denoisers and pull their images closer to real ones.
+
+To add one, write `guidance/mine.py`, a function `(denoiser, expert, ...) -> denoiser`, and name it
+here. Invariant: a guided denoiser is a denoiser, so it goes with every sampler and framework.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from echosweep.diffusion.denoiser import Denoises
+from echosweep.diffusion.guidance.autoguidance import autoguidance
+from echosweep.diffusion.guidance.discriminator import Boost, discriminator, value_and_gradient
+from echosweep.diffusion.guidance.guided import Guided, Interval, Weight
+from echosweep.diffusion.guidance.weighting import (
+    Weighting,
+    by_accuracy,
+    constant,
+    cosine,
+    linear,
+)
+
+__all__ = [
+    "GUIDANCE",
+    "WEIGHTINGS",
+    "Boost",
+    "Guide",
+    "Guided",
+    "Tools",
+    "Weight",
+    "unguided",
+    "value_and_gradient",
+]
+
+GUIDANCE: dict[str, Callable[..., Denoises]] = {
+    "discriminator": discriminator,
+    "autoguidance": autoguidance,
+    "interval": Interval,
+}
+
+WEIGHTINGS: dict[str, Weighting] = {
+    "constant": constant,
+    "linear": linear,
+    "cosine": cosine,
+    "accuracy": by_accuracy,
+}
+
+
+class Tools(NamedTuple):
+    """What one batch is sampled with: the denoisers of both evaluations, and boosting's churn."""
+
+    denoiser: Denoises
+    corrector: Denoises | None = None
+    churned: Callable[[int], Tensor | None] | None = None
+
+
+Guide = Callable[[Denoises], Tools]  # called anew for each batch
+
+
+def unguided(denoiser: Denoises) -> Tools:
+    """Return the denoiser as it is."""
+    return Tools(denoiser)
