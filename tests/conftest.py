@@ -91,3 +91,31 @@ def small_run(
 
     out = tmp_path_factory.mktemp("runs") / "small"
     return train(small_store, out, total_kimg=0.48, snapshots=2, grid_images=4, **small_network)
+
+
+@pytest.fixture(scope="session")
+def small_discriminator(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A discriminator for the small run, as saved: weights drawn, not trained. Read only."""
+    from echosweep.build import build_discriminator
+    from echosweep.config import DiscriminatorConfig
+    from echosweep.training import checkpoint
+
+    model = checkpoint.read_facts(small_run / "model")
+    guides = {key: model[key] for key in ("sha256", "config", "preparation", "classes")}
+    config = DiscriminatorConfig(kind="encoder")
+    torch.manual_seed(0)
+    discriminator = build_discriminator(config, guides)
+    with torch.no_grad():
+        for weight in discriminator.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    facts = {
+        "kind": "discriminator",
+        "epoch": 1,
+        "config": config.model_dump(mode="json"),
+        "guides": guides,
+        "features": None,
+        "accuracy": [[0.03, 0.9], [1.0, 0.7], [100.0, 0.5]],
+    }
+    out = tmp_path_factory.mktemp("discriminators") / "small"
+    checkpoint.save(out / "model", discriminator.trained_state(), facts)
+    return out

@@ -93,7 +93,8 @@ def churner(
         # Noise is drawn for every image: what one gets must not depend on the others.
         some = rows.to(x.device)[:, None, None, None]
         more = _raise(x, t_steps[i], boosted[i], 1.0, noise)
-        t = torch.where(some, torch.tensor(more.t).double(), torch.tensor(plain.t).double())
+        raised, usual_t = torch.tensor([more.t, plain.t], dtype=torch.float64)
+        t = torch.where(some, raised, usual_t)
         return Raised(torch.where(some, more.x, plain.x), t)
 
     return churn
