@@ -115,6 +115,7 @@ def small_discriminator(small_run: Path, tmp_path_factory: pytest.TempPathFactor
         "guides": guides,
         "features": None,
         "accuracy": [[0.03, 0.9], [1.0, 0.7], [100.0, 0.5]],
+        "best_weight": [[0.03, 1.0], [1.0, 0.5], [100.0, 0.0]],
     }
     out = tmp_path_factory.mktemp("discriminators") / "small"
     checkpoint.save(out / "model", discriminator.trained_state(), facts)

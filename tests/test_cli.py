@@ -33,7 +33,10 @@ def test_help_imports_neither_torch_nor_numpy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["phantom", "prepare", "train", "sample", "evaluate", "floor", "copies", "doctor", "demo"],
+    [
+        *("phantom", "prepare", "train", "sample", "discriminate", "choose-epoch"),
+        *("evaluate", "floor", "copies", "shift", "utility", "doctor", "demo"),
+    ],
 )
 def test_every_option_is_explained(command: str) -> None:
     done = echosweep(command, "--help", COLUMNS="200")

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from echosweep.build import load_model as load_model
+    from echosweep.commands.choose_epoch import choose_epoch as choose_epoch
     from echosweep.commands.copies import copies as copies
+    from echosweep.commands.discriminate import discriminate as discriminate
     from echosweep.commands.evaluate import evaluate as evaluate
     from echosweep.commands.floor import floor as floor
     from echosweep.commands.sample import sample as sample
+    from echosweep.commands.shift import shift as shift
     from echosweep.commands.train import train as train
+    from echosweep.commands.utility import utility as utility
     from echosweep.data.phantom import phantom as phantom
     from echosweep.data.prepare import prepare as prepare
     from echosweep.data.store import FrameStore as FrameStore
@@ -20,7 +24,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _API = {
+    "choose_epoch": "echosweep.commands.choose_epoch",
     "copies": "echosweep.commands.copies",
+    "discriminate": "echosweep.commands.discriminate",
     "floor": "echosweep.commands.floor",
     "evaluate": "echosweep.commands.evaluate",
     "phantom": "echosweep.data.phantom",
@@ -28,7 +34,9 @@ _API = {
     "FrameStore": "echosweep.data.store",
     "load_model": "echosweep.build",
     "sample": "echosweep.commands.sample",
+    "shift": "echosweep.commands.shift",
     "train": "echosweep.commands.train",
+    "utility": "echosweep.commands.utility",
 }
 __all__ = sorted(_API)
 

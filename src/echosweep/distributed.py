@@ -32,6 +32,9 @@ def world(device: str | None = None) -> Iterator[World]:
     if size == 1:
         yield World(0, 1, picked)
         return
+    if distributed.is_initialized():  # one command within another: they have joined already
+        yield World(distributed.get_rank(), size, picked)
+        return
     distributed.init_process_group("nccl" if picked.type == "cuda" else "gloo")
     try:
         yield World(distributed.get_rank(), distributed.get_world_size(), picked)

@@ -18,6 +18,7 @@ from echosweep.diffusion.guidance import (
     WEIGHTINGS,
     Boost,
     Guide,
+    Measured,
     Tools,
     Weight,
     unguided,
@@ -54,9 +55,10 @@ def _by_discriminator(config: SampleConfig, denoiser: Denoiser, device: str) -> 
     height, width = facts["guides"]["preparation"]["size"]
     _check_shape(config, (facts["guides"]["preparation"]["channels"], height, width), denoiser)
     interval = _interval(config, published_interval())
-    weigh = _weights(config, interval, facts["accuracy"])
+    weigh = _weights(config, interval, Measured(facts["accuracy"], facts["best_weight"]))
     w1, w2 = _or(config.w1, 1.0), _or(config.w2, 0.0)
-    evaluate = fixed_batches(value_and_gradient(log_ratio), chunk(device))
+    # A gradient keeps every layer: of half as many images it takes no more memory than D does.
+    evaluate = fixed_batches(value_and_gradient(log_ratio), chunk(device) // 2)
 
     def guided(plain: Denoises, w: float, boost: Boost | None) -> Denoises:
         if w == 0:
@@ -80,13 +82,13 @@ def _by_weaker_model(config: SampleConfig, denoiser: Denoiser, device: str) -> G
             f"--guidance {config.guidance} knows {weak.label_dim} classes, the model "
             f"{denoiser.label_dim}; guide with a model of the same classes"
         )
-    if config.boost or config.weighting == "accuracy":
+    if config.boost or config.weighting in ("accuracy", "error"):
         raise UsageError(
-            f"--guidance {config.guidance} is a model; --boost and --weighting accuracy go by a "
-            "discriminator: leave them out, or guide with what `echosweep discriminate` made"
+            f"--guidance {config.guidance} is a model; --boost, --weighting accuracy and error go "
+            "by a discriminator: leave them out, or guide with what `echosweep discriminate` made"
         )
     interval = _interval(config, (denoiser.sigma_min, denoiser.sigma_max))
-    weigh, w1 = _weights(config, interval, []), _or(config.w1, 1.0)
+    weigh, w1 = _weights(config, interval, Measured()), _or(config.w1, 1.0)
     fixed = FixedBatch(weak, chunk(device))
 
     def guided(plain: Denoises, w: float) -> Denoises:
@@ -107,7 +109,7 @@ def _interval(config: SampleConfig, default: _Interval) -> _Interval:
 
 
 def _weights(
-    config: SampleConfig, interval: _Interval, accuracy: list[Any]
+    config: SampleConfig, interval: _Interval, measured: Measured
 ) -> Callable[[float], Weight]:
     """Return w -> (sigma -> w times the scale, times the share that the weighting gives)."""
     share = WEIGHTINGS[config.weighting or "constant"]
@@ -116,7 +118,7 @@ def _weights(
         factor = w * _or(config.guidance_scale, 1.0)
 
         def weight(sigma: Tensor) -> Tensor:
-            return factor * share(sigma, interval, accuracy)
+            return factor * share(sigma, interval, measured)
 
         return weight
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from echosweep import rng
-from echosweep.diffusion.guidance import GUIDANCE, WEIGHTINGS, Guided, value_and_gradient
+from echosweep.diffusion.guidance import GUIDANCE, WEIGHTINGS, Guided, Measured, value_and_gradient
 from echosweep.diffusion.samplers import SAMPLERS, run
 
 LEVELS = (0.05, 1.0, 20.0)
@@ -135,8 +135,11 @@ def test_the_correction_is_guided_by_itself(make, sampler, x):
 @pytest.mark.parametrize("name", WEIGHTINGS)
 def test_a_weighting_is_a_share(name):
     sigma = torch.logspace(-3, 3, 50, dtype=torch.float64)
-    accuracy = [(0.01, 1.0), (1.0, 0.8), (100.0, 0.45)]
-    share = WEIGHTINGS[name](sigma, (0.05, 100.0), accuracy)
+    measured = Measured(
+        accuracy=[(0.01, 1.0), (1.0, 0.8), (100.0, 0.45)],
+        best_weight=[(0.01, 1.0), (1.0, 0.9), (100.0, 0.0)],
+    )
+    share = WEIGHTINGS[name](sigma, (0.05, 100.0), measured)
     assert (share.shape, share.dtype) == (sigma.shape, sigma.dtype)
     assert share.min() >= 0
     assert share.max() == 1

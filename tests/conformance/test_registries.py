@@ -10,9 +10,14 @@ REGISTRIES = [
     ("networks", "NETWORKS"),
     ("diffusion", "FRAMEWORKS"),
     ("diffusion/samplers", "SAMPLERS"),
+    ("diffusion/guidance", "GUIDANCE"),
+    ("diffusion/guidance", "WEIGHTINGS"),
+    ("diffusion/discriminators", "DISCRIMINATORS"),
+    ("training", "OBJECTIVES"),
     ("data", "SOURCES"),
     ("evaluation", "EXTRACTORS"),
     ("evaluation", "METRICS"),
+    ("evaluation", "CLASSIFIERS"),
 ]
 
 

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from echosweep import rng
-from echosweep.diffusion.guidance import GUIDANCE, WEIGHTINGS, Boost, Interval, value_and_gradient
+from echosweep.diffusion.guidance import (
+    GUIDANCE,
+    WEIGHTINGS,
+    Boost,
+    Measured,
+    value_and_gradient,
+)
+from echosweep.diffusion.guidance.guided import Interval
 from echosweep.diffusion.samplers import SAMPLERS, run
 from echosweep.diffusion.schedule import vp_time
 from echosweep.guides import published_interval
@@ -117,14 +124,13 @@ def test_autoguidance_extrapolates(gaussian):
 
 def test_weightings_at_known_places():
     sigma = torch.tensor([0.1, 1.0, 10.0]).double()
-    found = {
-        name: share(sigma, (0.1, 10.0), [(0.1, 0.9), (10.0, 0.5)]).tolist()
-        for name, share in WEIGHTINGS.items()
-    }
+    measured = Measured([(0.1, 0.9), (10.0, 0.5)], [(0.1, 0.6), (1.0, 0.5), (10.0, 0.0)])
+    found = {name: w(sigma, (0.1, 10.0), measured).tolist() for name, w in WEIGHTINGS.items()}
     assert found["constant"] == [1, 1, 1]
     assert found["linear"] == pytest.approx([1, 0.5, 0])
     assert found["cosine"] == pytest.approx([1, 0.5, 0])
     assert found["accuracy"] == pytest.approx([0.8, 0.4, 0])
+    assert found["error"] == pytest.approx([0.6, 0.5, 0])
 
 
 def boosted_by_hand(denoiser, log_ratio, levels, latent, noise, w, interval, order):

@@ -25,7 +25,7 @@ from echosweep.evaluation.dinov2 import (
     layout,
 )
 from echosweep.evaluation.features import Options
-from echosweep.evaluation.weights import read_tensors
+from echosweep.weights import read_tensors
 
 CPU = torch.device("cpu")
 

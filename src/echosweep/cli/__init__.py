@@ -14,7 +14,9 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from echosweep import __version__
+from echosweep.cli.classifiers import shift, utility
 from echosweep.cli.data import phantom, prepare
+from echosweep.cli.guidance import choose_epoch, discriminate
 from echosweep.cli.measures import copies, evaluate, floor
 from echosweep.cli.models import sample, train
 from echosweep.cli.options import print_json
@@ -65,7 +67,10 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app["--help"].group = app["--version"].group = Group("Other", sort_key=9)
-for _command in (phantom, prepare, train, sample, evaluate, floor, copies, doctor, demo):
+for _command in (
+    *(phantom, prepare, train, sample, discriminate, choose_epoch),
+    *(evaluate, floor, copies, shift, utility, doctor, demo),
+):
     app.command(_command)
 
 

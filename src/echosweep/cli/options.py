@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
 
 from cyclopts import Parameter
 
-from echosweep.config import Config, FeatureConfig, Registry, SampleConfig, TrainConfig, registered
+from echosweep.config import (
+    Config,
+    DiscriminatorConfig,
+    FeatureConfig,
+    Registry,
+    SampleConfig,
+    TrainConfig,
+    registered,
+)
 from echosweep.errors import UsageError
 
 
@@ -30,10 +38,12 @@ def options_of(config: type[Config]) -> Any:
 if TYPE_CHECKING:
     Train = dict[str, Any]
     Sample = dict[str, Any]
+    Discriminate = dict[str, Any]
     Features = dict[str, Any]
 else:
     Train = Annotated[options_of(TrainConfig), Parameter(name="*")]
     Sample = Annotated[options_of(SampleConfig), Parameter(name="*")]
+    Discriminate = Annotated[options_of(DiscriminatorConfig), Parameter(name="*")]
     Features = Annotated[options_of(FeatureConfig), Parameter(name="*")]
 Many = Parameter(negative=())
 Metrics = Parameter(

@@ -10,7 +10,6 @@ RUN/model.safetensors       averaged weights at the end, with model.json: all th
 
 import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,12 @@ import torch
 
 from echosweep import runs
 from echosweep.build import build_denoiser, build_sampler
+from echosweep.commands.run_folder import claimed, save_state, states, take
 from echosweep.config import SampleConfig, TrainConfig
 from echosweep.data.store import FrameStore
 from echosweep.devices import pick_device
 from echosweep.distributed import World, agree, barrier, world
-from echosweep.errors import EchoSweepError, UsageError
+from echosweep.errors import EchoSweepError
 from echosweep.progress import Progress, silent
 from echosweep.reporting import figures
 from echosweep.sampling import draw_images
@@ -59,7 +59,7 @@ def train(
     store, out = FrameStore.open(data), Path(out)
     with world(device) as peers:
         run = Run(out, config, store, peers)
-        with _claimed(out, peers), runs.StopSignal() as stop:
+        with claimed(out, peers), runs.StopSignal() as stop:
             run.open()
             run.train(stop, progress, tensorboard)
     return out
@@ -105,24 +105,13 @@ class Run:
     def open(self) -> None:
         """Take the folder, if it is new or this run's own; load the newest checkpoint."""
         if self.peers.rank == 0:
-            self._take()
+            take(self.out, self.identity, self.config)
         barrier(self.peers)
-        if newest := self._states()[-1:]:
+        if newest := states(self.out)[-1:]:
             fix = f"remove {newest[0]}.json to continue from the checkpoint before it"
             tensors, facts = checkpoint.load(newest[0], fix)
             self.state.load(tensors)
             self.state.nimg, self.state.seconds = facts["nimg"], facts["seconds"]
-
-    def _take(self) -> None:
-        record = self.out / "run.json"
-        if record.exists():
-            found = runs.read_record(record, f"choose another --out than {self.out}")
-            _check_same_run(self.out, found, self.identity)
-        elif any(path.name != ".lock" for path in self.out.iterdir()):
-            raise UsageError(f"{self.out} is not empty and not a run; choose another --out")
-        runs.write_json(record, self.identity)
-        self.config.write(self.out / "config.yaml")
-        runs.write_json(self.out / "env.json", runs.environment())
 
     def fraction(self) -> float:
         """Return the share of the run that is behind us: of its images or hours, what is more."""
@@ -196,17 +185,11 @@ class Run:
             "data": self.store.content,
         }
 
-    def _states(self) -> list[Path]:
-        """Return the resumable checkpoints, oldest first."""
-        return sorted(path.with_suffix("") for path in (self.out / "state").glob("*.json"))
-
     def _checkpoint(self) -> None:
         if self.peers.rank:
             return
         facts = {"nimg": self.state.nimg, "seconds": self.state.seconds}
-        checkpoint.save(self.out / "state" / f"{self.state.nimg:012d}", self.state.tensors(), facts)
-        for old in self._states()[:-_STATES_KEPT]:
-            checkpoint.remove(old)
+        save_state(self.out, self.state.nimg, self.state.tensors(), facts, _STATES_KEPT)
 
     def _snapshot(self, log: Log) -> None:
         if self.peers.rank:
@@ -244,33 +227,3 @@ class Run:
             checkpoint.save(path, self.state.average.state_dict(), self._facts())
             records = runs.read_jsonl(self.out / "metrics.jsonl")
             figures.save(figures.plot_loss(records), self.out / "loss.png")
-
-
-@contextlib.contextmanager
-def _claimed(out: Path, peers: World) -> Iterator[None]:
-    """Hold the run folder for the processes of this run."""
-    with runs.locked(out) if peers.rank == 0 else contextlib.nullcontext():
-        barrier(peers)
-        yield
-
-
-def _check_same_run(out: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise UsageError that names what differs, unless both identities say the same.
-
-    A setting that is newer than the run counts as None there, the default of such settings.
-    """
-    if found["data"] != wanted["data"]:
-        raise UsageError(
-            f"{out} was trained on other images, or other splits of them; choose another --out"
-        )
-    was, now = found["config"], wanted["config"]
-    changes = [
-        f"{name} was {was.get(name)!r}, now {now.get(name)!r}"
-        for name in {**was, **now}
-        if was.get(name) != now.get(name)
-    ]
-    if changes:
-        raise UsageError(
-            f"{out} is a run with other settings ({'; '.join(changes)}); "
-            "give the same again to continue it, or choose another --out"
-        )

@@ -7,6 +7,7 @@ Invariant: a number is called FID only if its features are the 2048 of Inception
 
 from collections.abc import Callable
 
+from echosweep.evaluation.classify import Classifier, augment, build_linear, build_resnet18
 from echosweep.evaluation.dinov2 import build_dinov2
 from echosweep.evaluation.echo import check_echo, measure_echo
 from echosweep.evaluation.efficientnet import build_efficientnet
@@ -32,4 +33,10 @@ METRICS: dict[str, Metric] = {
     "noise": Metric(measure_noise, "pool"),
     "prdc": Metric(measure_prdc, "features", check_prdc),
     "echo": Metric(measure_echo, "images", check_echo),
+}
+
+CLASSIFIERS: dict[str, Classifier] = {
+    "linear": Classifier(build_linear),
+    "resnet18": Classifier(build_resnet18),
+    "resnet18-augmented": Classifier(build_resnet18, augment),
 }

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from echosweep.devices import pick_device
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.evaluation.features import Extractor, Options, Resize, check_dims, pil_bicubic
-from echosweep.evaluation.weights import Published, read_tensors
+from echosweep.weights import Published, read_tensors
 
 DINOV2 = Published(
     name="DINOv2",
@@ -26,6 +26,7 @@ DINOV2 = Published(
         "https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth (or "
         "vitb14, vitl14), or model.safetensors of facebook/dinov2-small on Hugging Face,"
     ),
+    instead="measure without it: --features efficientnet-lite0, or --features random",
     known={
         "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9": "Meta's ViT-S/14",
         "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73": "Meta's ViT-B/14",

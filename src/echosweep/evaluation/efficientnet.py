@@ -25,7 +25,7 @@ from echosweep.evaluation.features import (
     fold,
     pil_bilinear,
 )
-from echosweep.evaluation.weights import read_tensors
+from echosweep.weights import read_tensors
 
 DIMS = 1280
 RESIZE = Resize("pil-bilinear-224", 224, pil_bilinear, offset=127, scale=128)

@@ -21,7 +21,7 @@ from echosweep.evaluation.features import (
     tf1_bilinear,
 )
 from echosweep.evaluation.inception import Conv, Inception, layout
-from echosweep.evaluation.weights import Published, read_tensors
+from echosweep.weights import Published, read_tensors
 
 INCEPTION = Published(
     name="Inception",
@@ -31,6 +31,7 @@ INCEPTION = Published(
         "pt_inception-2015-12-05-6726825d.pth (the release `fid_weights` of mseitzer/pytorch-fid "
         "on GitHub)"
     ),
+    instead="measure without it: --features efficientnet-lite0, or --features random",
     known={
         "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2": "pytorch-fid's .pth",
         "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4": "NVIDIA TorchScript",

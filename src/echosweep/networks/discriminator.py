@@ -37,7 +37,10 @@ class UNetFeatures(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """What the mean of all pixels finds in them, as one vector (Radford et al. 2021)."""
+    """What the mean of all pixels finds in them, as one vector (Radford et al. 2021).
+
+    Written as products and sums: a matrix product with a single row rounds by its place in a batch.
+    """
 
     def __init__(self, channels: int, size: tuple[int, int], outputs: int):
         super().__init__()
@@ -52,10 +55,10 @@ class AttentionPool(nn.Module):
         n, c = x.shape[:2]
         x = x.flatten(2)
         x = torch.cat([x.mean(dim=2, keepdim=True), x], dim=2) + self.positions
-        q, k, v = self.qkv(x).reshape(n, 3, self.heads, c // self.heads, -1).mT.unbind(1)
-        pooled = F.scaled_dot_product_attention(q[:, :, :1], k, v)
-        y: Tensor = self.proj(pooled.reshape(n, c, 1))
-        return y[..., 0]
+        q, k, v = self.qkv(x).reshape(n, 3, self.heads, c // self.heads, -1).unbind(1)
+        weights = ((q[..., :1] * k).sum(dim=2) / math.sqrt(c // self.heads)).softmax(dim=-1)
+        pooled = (weights[:, :, None] * v).sum(dim=-1).reshape(n, 1, c)
+        return (pooled * self.proj.weight[..., 0]).sum(dim=-1) + self.proj.bias
 
 
 class Logit(nn.Module):

@@ -22,6 +22,7 @@ from echosweep.config import TrainConfig
 from echosweep.diffusion import Denoiser, denoising_loss
 from echosweep.distributed import World
 from echosweep.errors import UsageError
+from echosweep.training.adam import load_moments, moments
 from echosweep.training.batches import Batches
 from echosweep.training.ema import ema_beta, update_ema
 
@@ -59,19 +60,13 @@ class TrainState:
         """Return every tensor that resuming needs, by name."""
         tensors = {f"model.{k}": v for k, v in self.denoiser.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for name, parameter in self.denoiser.named_parameters():
-            moments = self.optimizer.state.get(parameter, {})
-            tensors |= {f"adam.{key}.{name}": value for key, value in moments.items()}
-        return tensors
+        return tensors | moments(self.optimizer, self.denoiser)
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take over the tensors of `tensors()`, each to where it belongs."""
         self.denoiser.load_state_dict(_below("model.", tensors))
         self.average.load_state_dict(_below("average.", tensors))
-        for name, parameter in self.denoiser.named_parameters():
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                moment = tensors[f"adam.{key}.{name}"].to(parameter.device)
-                self.optimizer.state[parameter][key] = moment
+        load_moments(self.optimizer, self.denoiser, tensors)
 
 
 def train_steps(

@@ -7,13 +7,18 @@ name it here. Invariant: log r is of (x, sigma) alone; classes of a conditional 
 from collections.abc import Callable
 
 from echosweep.config import DiscriminatorConfig
+from echosweep.diffusion.discriminators.classifier_features import (
+    classifier_features,
+    find_classifier,
+)
 from echosweep.diffusion.discriminators.denoiser_features import denoiser_features
 from echosweep.diffusion.discriminators.discriminator import Discriminator, Model, regularise
 from echosweep.diffusion.discriminators.encoder import encoder
 
-__all__ = ["DISCRIMINATORS", "Discriminator", "Model", "regularise"]
+__all__ = ["DISCRIMINATORS", "Discriminator", "Model", "find_classifier", "regularise"]
 
 DISCRIMINATORS: dict[str, Callable[[DiscriminatorConfig, Model], Discriminator]] = {
     "encoder": encoder,
     "denoiser-features": denoiser_features,
+    "classifier-features": classifier_features,
 }

@@ -14,8 +14,10 @@ from echosweep.diffusion.guidance.autoguidance import autoguidance
 from echosweep.diffusion.guidance.discriminator import Boost, discriminator, value_and_gradient
 from echosweep.diffusion.guidance.guided import Guided, Interval, Weight
 from echosweep.diffusion.guidance.weighting import (
+    Measured,
     Weighting,
     by_accuracy,
+    by_error,
     constant,
     cosine,
     linear,
@@ -27,6 +29,7 @@ __all__ = [
     "Boost",
     "Guide",
     "Guided",
+    "Measured",
     "Tools",
     "Weight",
     "unguided",
@@ -44,6 +47,7 @@ WEIGHTINGS: dict[str, Weighting] = {
     "linear": linear,
     "cosine": cosine,
     "accuracy": by_accuracy,
+    "error": by_error,
 }
 
 

@@ -37,13 +37,14 @@ class Published(NamedTuple):
     """Weights that a user brings in a file: where to get it, and how it is recognised.
 
     option: of the command line, which `variable` in the environment stands in for. download:
-    what to fetch. known: what each SHA-256 that is known is.
+    what to fetch. instead: what can be done without. known: what each SHA-256 that is known is.
     """
 
     name: str
     option: str
     variable: str
     download: str
+    instead: str
     known: Mapping[str, str]
 
     def find(self, path: Path | None) -> Path:
@@ -54,8 +55,7 @@ class Published(NamedTuple):
         problem = f"there is no {self.name} weights file {given}"
         raise UsageError(
             f"{problem if given else f'no {self.name} weights'}. Download {self.download} and pass "
-            f"{self.option} PATH or set {self.variable}=PATH; or measure without it: --features "
-            "efficientnet-lite0, or --features random"
+            f"{self.option} PATH or set {self.variable}=PATH; or {self.instead}"
         )
 
     def check(self, path: Path, allow_unknown: bool) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from echosweep.errors import EchoSweepError
 from echosweep.evaluation.features import Options
 from echosweep.evaluation.inception_file import build_inception
-from echosweep.evaluation.weights import read_tensors
+from echosweep.weights import read_tensors
 
 
 class Payload:

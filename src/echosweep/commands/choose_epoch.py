@@ -1,0 +1,218 @@
+"""Choose the epoch of a discriminator without a leak: one half chooses, the other reports.
+
+Reynaud & Kainz 2023 sample for every epoch, keep the one with the best FID and report that same
+FID. Here halves of the patients, and of the seeds, choose and report in turns, and how much the
+paper's way flatters is a number. Invariant: all epochs and the unguided control are drawn from the
+same seeds and compared with the same halves, at the same number of images.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from echosweep import runs
+from echosweep.build import build_extractors
+from echosweep.commands.epoch_images import (
+    Drawing,
+    check_guides,
+    check_prepared_alike,
+    count_drawn,
+    draw_missing,
+    find_epochs,
+    settings_of,
+)
+from echosweep.commands.epoch_record import findings, floor_record, next_command, warnings
+from echosweep.commands.evaluate import with_features
+from echosweep.config import FeatureConfig, SampleConfig, check_choice
+from echosweep.data.store import FrameStore
+from echosweep.distributed import world
+from echosweep.errors import UsageError
+from echosweep.evaluation.epoch_choice import Floats, Splits, draw_halves
+from echosweep.evaluation.feature_cache import cache_folder
+from echosweep.evaluation.features import Extractor
+from echosweep.evaluation.floor import USUAL, largest_half
+from echosweep.evaluation.sets import Side
+from echosweep.progress import Progress, Show, hidden
+from echosweep.reporting import figures
+from echosweep.reporting.epoch_figures import plot_epochs
+
+FIRST_SEED = 1_000_000  # discriminators learn from images of seeds 0, 1, ...: these are new to them
+_REFERENCE = "reference"
+
+
+class Task(NamedTuple):
+    """What is compared, and how it is halved."""
+
+    reference: Side
+    by: str
+    num: int
+    splits: int
+    seed: int
+
+
+def choose_epoch(
+    model: str | Path,
+    *,
+    data: str | Path,
+    out: str | Path,
+    num: int | None = None,
+    seed: int = FIRST_SEED,
+    splits: int = 10,
+    split: str | None = None,
+    epochs: Sequence[int] | None = None,
+    batch: int = 64,
+    sampling: SampleConfig | None = None,
+    config: FeatureConfig | None = None,
+    show: Show = hidden,
+    **settings: Any,
+) -> dict[str, Any] | None:
+    """Return which epoch of a discriminator guides `model` best, and how good that is, as JSON.
+
+    data: real images, prepared as those that the model was trained on. out: a folder for the images
+    of each epoch (frame stores), choice.json and epochs.png; the same call continues, and one with
+    a larger `num` draws only the rest. num: images of each epoch; half of the seeds chooses, the
+    other half reports; None for as many as the halves of `data` have, at most 50,000. seed: of the
+    first image, and of the splits. splits: how often patients and seeds are halved. split: of
+    `data`. epochs: to choose from; None for every one. batch: images drawn at a time; changes no
+    image. settings: fields of SampleConfig (guidance: the discriminator's folder) and of
+    FeatureConfig, on top of `sampling` and `config`; images are compared by one extractor.
+
+    The record: choice, unguided, difference, verdict, floor, epochs, metric, n, by, next, warnings,
+    features, provenance. Under `torchrun` processes share images and features, and only the first
+    returns it. Raises UsageError for what does not fit, before the first image.
+    """
+    sampling, config = _configs(sampling, config, settings)
+    _check_numbers(num, seed, splits, batch)
+    run, folder = Path(model), Path(out)
+    with contextlib.ExitStack() as stack:
+        with world(config.device) as peers:
+            found = find_epochs(_discriminator(sampling), epochs)
+            check_guides(found, run)
+            task = _task(data, run, split, num, splits, seed)
+            extractor, cache = _extractor(config), cache_folder(config.cache)
+            drawing = Drawing(run, folder, task.num, seed, batch, peers)
+            wanted = settings_of(found, sampling)
+            there = count_drawn(wanted, drawing)
+            runs.check_writable(folder / "choice.json")
+            if peers.rank == 0:
+                stack.enter_context(runs.locked(folder))
+            with show(f"images of {len(wanted)} sets", "images") as progress:
+                draw_missing(wanted, there, drawing, progress)
+            sides = {
+                name: with_features(side, extractor, cache, peers, show)
+                for name, side in _sides(task, wanted, folder)
+            }
+        if peers.rank > 0:
+            return None
+        task = task._replace(reference=sides.pop(_REFERENCE))
+        halves = Splits(task.reference, draw_halves(*task))
+        with show(f"distances ({extractor.label})", "sets") as progress:
+            distances = _distances(sides, halves, task, extractor, folder, progress)
+        record: dict[str, Any] = {
+            "metric": extractor.metric,
+            "n": task.num // 2,
+            "by": task.by,
+            **findings(found, distances, task.by),
+            "floor": floor_record(halves.floor()),
+            "features": extractor.describe(),
+            "warnings": warnings(task.reference, task.by, task.num // 2, extractor, found),
+        }
+        chosen = next(e for e in found if e.number == record["choice"]["epoch"])
+        record["next"] = next_command(run, chosen, sampling, seed + task.num)
+        record["provenance"] = {
+            "model": chosen.facts["guides"]["sha256"],
+            "reference": task.reference.describe() | {"split": split},
+            "sampling": sampling.plain(),
+            "seeds": [seed, seed + task.num],
+            "environment": runs.environment(),
+        }
+        runs.write_json(folder / "choice.json", record)
+        figures.save(plot_epochs(record), folder / "epochs.png")
+    return record
+
+
+def _configs(
+    sampling: SampleConfig | None, config: FeatureConfig | None, settings: Mapping[str, Any]
+) -> tuple[SampleConfig, FeatureConfig]:
+    """Return both configs, each with those of the settings that are its own on top."""
+    of_sampling, of_features = SampleConfig.model_fields, FeatureConfig.model_fields
+    for name in settings:
+        check_choice("option", name, [*of_sampling, *of_features])
+    return (
+        SampleConfig.merge(sampling, {k: v for k, v in settings.items() if k in of_sampling}),
+        FeatureConfig.merge(config, {k: v for k, v in settings.items() if k in of_features}),
+    )
+
+
+def _check_numbers(num: int | None, seed: int, splits: int, batch: int) -> None:
+    if min(splits, batch, seed + 1) < 1 or (num is not None and num < 4):
+        raise UsageError(
+            f"splits {splits} and batch {batch} must be 1 or more, seed {seed} 0 or more, "
+            f"num {num} 4 or more"
+        )
+
+
+def _discriminator(sampling: SampleConfig) -> Path:
+    if sampling.guidance is None:
+        raise UsageError("give --guidance, the folder that `echosweep discriminate` made")
+    return sampling.guidance
+
+
+def _extractor(config: FeatureConfig) -> Extractor:
+    if config.features and len(config.features) > 1:
+        raise UsageError(f"--features {','.join(config.features)}: epochs are compared by one")
+    return build_extractors(config.model_copy(update={"features": config.chosen[:1]}))[0]
+
+
+def _task(
+    data: str | Path, model: Path, split: str | None, num: int | None, splits: int, seed: int
+) -> Task:
+    """Return what is compared; halved by frame where the reference is of a single group.
+
+    Raises UsageError for images unlike those of the model, or more than the halves have.
+    """
+    store = FrameStore.open(data)
+    check_prepared_alike(model, store)
+    reference = Side(store, store.rows(split))
+    by = "video" if reference.groups.max() > 0 else "frame"
+    most = largest_half(reference, by, None, splits, seed)
+    if num is not None and num // 2 > most:
+        raise UsageError(
+            f"--num {num}: half of them is compared with half of {store.path}, which by {by} has "
+            f"{most} images; ask for at most {2 * most}, or give more real images"
+        )
+    return Task(reference, by, min(USUAL, 2 * most) if num is None else num // 2 * 2, splits, seed)
+
+
+def _sides(task: Task, names: Iterable[str], folder: Path) -> Iterator[tuple[str, Side]]:
+    """Yield the reference, and the sets of images, which were verified or have just been made."""
+    yield _REFERENCE, task.reference
+    for name in names:
+        store = FrameStore.open(folder / name, verify=False)
+        yield name, Side(store, np.arange(task.num))
+
+
+def _distances(
+    sides: Mapping[str, Side],
+    halves: Splits,
+    task: Task,
+    extractor: Extractor,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Floats]:
+    """Return the distances (splits, 2) of each set; those that an earlier call found are read."""
+    described = task.reference.describe()
+    common = [described["content"], described["rows"], *task[1:], extractor.signature]
+    found = {}
+    for i, (name, side) in enumerate(sides.items()):
+        progress(i, len(sides))
+        key = runs.signature([*common, side.store.content])
+        path = folder / "distances" / f"{name}-{key}.json"
+        if not path.exists():
+            runs.write_record(path, {"distances": halves.distances(side.features).tolist()})
+        found[name] = np.array(runs.read_record(path, f"remove {path}")["distances"])
+    progress(len(sides), len(sides))
+    return found
