@@ -22,9 +22,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "w1 1": {"w1": 1.0},
     "w1 2": {"w1": 2.0},
     "w1 5": {"w1": 5.0},
-    "w1 5, boosted": {"w1": 5.0, "boost": True},
-    "w1 2, by accuracy": {"w1": 2.0, "weighting": "accuracy"},
-    "w1 1, w2 1": {"w1": 1.0, "w2": 1.0},
+    "w1 5 boosted": {"w1": 5.0, "boost": True},
+    "w1 2 accuracy": {"w1": 2.0, "weighting": "accuracy"},
+    "w1 2 error": {"w1": 2.0, "weighting": "error"},
+    "w1 5 error": {"w1": 5.0, "weighting": "error"},
+    "w1 1 w2 1 error": {"w1": 1.0, "w2": 1.0, "weighting": "error"},
 }
 
 
@@ -55,18 +57,18 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=500, help="images of each way and seed")
     parser.add_argument("--learn-from", type=int, default=2000, help="images of the discriminator")
     parser.add_argument("--steps", type=int, default=18, help="of the sampler")
-    parser.add_argument("--kind", default="denoiser-features")
+    parser.add_argument("--kind", default="encoder")
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--features", default="efficientnet-lite0")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--ways", default=",".join(WAYS).replace(", ", " "), help="with commas")
+    parser.add_argument("--ways", default=",".join(WAYS), help="with commas")
     arguments = parser.parse_args()
     learn_from = draw(
         arguments.run, arguments.out / "learn", arguments.learn_from, 0, arguments.steps
     )
-    chosen = arguments.ways.split(",")
-    ways = {name: how for name, how in WAYS.items() if name.replace(", ", " ") in chosen}
+    ways = {name: WAYS[name] for name in ("unguided", *arguments.ways.split(","))}
     found: dict[str, list[float]] = {name: [] for name in ways}
     for seed in range(arguments.seeds):
         by = arguments.out / f"discriminator-{seed}"
@@ -78,13 +80,14 @@ def main() -> None:
                 by,
                 kind=arguments.kind,
                 epochs=arguments.epochs,
+                lr=arguments.lr,
                 batch=arguments.batch,
                 seed=seed,
                 progress=progress,
             )
         first = 1_000_000 * (seed + 1)
         for name, how in ways.items():
-            out = arguments.out / f"{name.replace(', ', '-').replace(' ', '')}-{seed}"
+            out = arguments.out / f"{name.replace(' ', '-')}-{seed}"
             guided = {**how, "guidance": by} if how else {}
             images = draw(arguments.run, out, arguments.num, first, arguments.steps, **guided)
             found[name].append(

@@ -15,7 +15,7 @@ import numpy as np
 from echosweep import runs
 from echosweep.build import build_extractors
 from echosweep.config import FeatureConfig, check_choice
-from echosweep.data.store import FrameStore, check_comparable
+from echosweep.data.store import FrameStore, check_comparable, was_trained_on
 from echosweep.distributed import World, world
 from echosweep.errors import UsageError
 from echosweep.evaluation import METRICS
@@ -190,8 +190,7 @@ def _warnings(pair: Pair, split: str | None) -> Iterator[str]:
         )
     if made.content == real.content:
         yield "both stores hold the same images"
-    source = made.manifest.get("source", {})
-    if source.get("trained_on") == real.content and split in (None, source["train"]["split"]):
+    if was_trained_on(made, real, split):
         yield (
             "the reference holds images that the model was trained on, so copies of them look "
             "good; compare with held-out videos: --split test"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from echosweep import runs
 from echosweep.config import check_choice
-from echosweep.data.store import FrameStore, check_comparable
+from echosweep.data.store import FrameStore, check_comparable, was_trained_on
 from echosweep.distributed import world
 from echosweep.errors import UsageError
 from echosweep.evaluation import CLASSIFIERS
@@ -193,13 +193,9 @@ def _explained(columns: Mapping[str, Side], reference: Side) -> dict[str, Any]:
 def _warnings(columns: Mapping[str, Side], reference: Side, split: str | None) -> Iterator[str]:
     """Yield what is doubtful about the sets themselves."""
     for name, side in columns.items():
-        source = side.store.manifest.get("source", {})
         if side.store.content == reference.store.content:
             yield f"the {name} images are those of the reference store itself"
-        if source.get("trained_on") == reference.store.content and split in (
-            None,
-            source["train"]["split"],
-        ):
+        if was_trained_on(side.store, reference.store, split):
             yield (
                 f"the reference holds images that the model of the {name} images was trained on, "
                 "so copies of them pass as real; compare with held-out videos: --split test"

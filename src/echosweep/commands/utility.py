@@ -10,7 +10,7 @@ from typing import Any
 
 from echosweep import runs
 from echosweep.config import check_choice
-from echosweep.data.store import FrameStore
+from echosweep.data.store import FrameStore, was_trained_on
 from echosweep.distributed import world
 from echosweep.errors import UsageError
 from echosweep.evaluation import CLASSIFIERS
@@ -92,12 +92,12 @@ def utility(
 
 
 def _warnings(trial: Trial, test_split: str) -> Iterator[str]:
-    source, real = trial.generated.store.manifest.get("source", {}), trial.real.store
-    trained_on = source.get("trained_on")
-    if trained_on == real.content and source["train"]["split"] in ("all", test_split):
+    made, real = trial.generated.store, trial.real.store
+    trained_on = made.manifest.get("source", {}).get("trained_on")
+    if was_trained_on(made, real, test_split):
         yield (
-            f"the generator was trained on split {source['train']['split']!r}, which holds the "
-            "test patients, so its images may show them: train it on split train"
+            f"the generator was trained on split {test_split!r} too: its images may show the test "
+            "patients; train it on split train"
         )
     elif trained_on not in (None, real.content):
         yield (

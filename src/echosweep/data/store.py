@@ -169,6 +169,16 @@ def check_comparable(
         )
 
 
+def was_trained_on(generated: FrameStore, real: FrameStore, split: str | None) -> bool:
+    """Say whether the model of `generated` was trained on images of `split` (None: all) of `real`.
+
+    Then copies of them pass as good.
+    """
+    source = generated.manifest.get("source", {})
+    splits = (None, source.get("train", {}).get("split"))
+    return source.get("trained_on") == real.content and (split in splits or "all" in splits)
+
+
 def _how_to_allow(different: Sequence[str]) -> str:
     return ", or allow it by name: " + " ".join(f"--allow-difference {x}" for x in different)
 

@@ -58,7 +58,8 @@ class AttentionPool(nn.Module):
         q, k, v = self.qkv(x).reshape(n, 3, self.heads, c // self.heads, -1).unbind(1)
         weights = ((q[..., :1] * k).sum(dim=2) / math.sqrt(c // self.heads)).softmax(dim=-1)
         pooled = (weights[:, :, None] * v).sum(dim=-1).reshape(n, 1, c)
-        return (pooled * self.proj.weight[..., 0]).sum(dim=-1) + self.proj.bias
+        y: Tensor = (pooled * self.proj.weight[..., 0]).sum(dim=-1) + self.proj.bias
+        return y
 
 
 class Logit(nn.Module):
