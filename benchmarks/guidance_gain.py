@@ -27,6 +27,9 @@ WAYS: dict[str, dict[str, Any]] = {
     "w1 2 error": {"w1": 2.0, "weighting": "error"},
     "w1 5 error": {"w1": 5.0, "weighting": "error"},
     "w1 1 w2 1 error": {"w1": 1.0, "w2": 1.0, "weighting": "error"},
+    "autoguidance 0.5": {"w1": 0.5},  # by --weak
+    "autoguidance 1": {"w1": 1.0},
+    "autoguidance 2": {"w1": 2.0},
 }
 
 
@@ -63,7 +66,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--features", default="efficientnet-lite0")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--ways", default=",".join(WAYS), help="with commas")
+    parser.add_argument("--weak", type=Path, help="run or snapshot of a weaker model")
+    parser.add_argument("--ways", default="w1 2,w1 5,w1 5 boosted,w1 5 error", help="with commas")
     arguments = parser.parse_args()
     learn_from = draw(
         arguments.run, arguments.out / "learn", arguments.learn_from, 0, arguments.steps
@@ -88,7 +92,8 @@ def main() -> None:
         first = 1_000_000 * (seed + 1)
         for name, how in ways.items():
             out = arguments.out / f"{name.replace(' ', '-')}-{seed}"
-            guided = {**how, "guidance": by} if how else {}
+            guide = arguments.weak if name.startswith("auto") else by
+            guided = {**how, "guidance": guide} if how else {}
             images = draw(arguments.run, out, arguments.num, first, arguments.steps, **guided)
             found[name].append(
                 distance(images, arguments.store, arguments.split, arguments.features)

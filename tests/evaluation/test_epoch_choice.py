@@ -40,7 +40,7 @@ def test_a_clearly_better_epoch_is_chosen_without_a_leak() -> None:
     values[2] -= 20
     record = choice(values, unguided=30.0).record()
     assert record["choice"]["epoch"] == 3
-    assert record["choice"]["picked"] == [[3, 3]] * 10
+    assert record["details"]["picked"] == [[3, 3]] * 10
     assert [row["chosen"] for row in record["epochs"]] == [0, 0, 20, 0, 0]
     assert record["choice"]["leak"] == {"mean": 0, "std": 0}
     assert record["choice"]["reported"]["mean"] == pytest.approx(values[2].mean())

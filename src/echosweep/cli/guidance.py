@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from echosweep.cli.options import Discriminate, Features, Sample, print_json, read_config
+from echosweep.cli.options import Discriminate, Features, Many, Sample, print_json, read_config
 from echosweep.config import DiscriminatorConfig, FeatureConfig, SampleConfig
 from echosweep.errors import UsageError
 from echosweep.progress import bar
@@ -67,6 +67,7 @@ def choose_epoch(
     split: str | None = None,
     epochs: str = "every",
     batch: int = 64,
+    details: Annotated[bool, Many] = False,
     sampling: Sample = {},  # noqa: B006
     options: Features = {},  # noqa: B006
 ) -> None:
@@ -96,6 +97,8 @@ def choose_epoch(
         Epochs to choose from, as 1,5,10; or every.
     batch
         Images drawn at a time; changes no image.
+    details
+        Print the distance of every half too, as choice.json has them.
     """
     from echosweep.commands.choose_epoch import choose_epoch as run
     from echosweep.commands.epoch_record import print_table
@@ -116,7 +119,7 @@ def choose_epoch(
     )
     if record:
         print_table(record)
-        print_json(record)
+        print_json(record if details else {k: v for k, v in record.items() if k != "details"})
 
 
 def _parse_epochs(text: str) -> list[int] | None:

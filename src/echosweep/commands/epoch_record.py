@@ -99,7 +99,7 @@ def print_table(record: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     console, metric = Console(stderr=True), record["metric"]
-    halves = 2 * len(record["choice"]["picked"])
+    halves = 2 * len(record["details"]["picked"])
     table = Table(title=f"{metric}, {record['n']:,} images against as many real ones")
     for column in ("epoch", metric, "error", "accuracy", f"chosen by, of {halves} halves"):
         table.add_column(column)

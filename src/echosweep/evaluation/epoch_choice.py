@@ -154,14 +154,13 @@ class Choice:
         return difference
 
     def record(self) -> dict[str, Any]:
-        """Return the choice, the control and each epoch as JSON."""
+        """Return the choice, the control and each epoch as JSON; in details, every half's."""
         reported, control, apart = map(estimate, (self.other, self.unguided, self.difference))
         each = [
             {
                 "epoch": number,
                 **estimate(values)._asdict(),
                 "chosen": int((self.picked == number).sum()),
-                "distances": values.tolist(),
             }
             for number, values in zip(self.numbers, self.distances, strict=True)
         ]
@@ -171,11 +170,15 @@ class Choice:
                 "reported": reported._asdict(),
                 "same_half": float(self.same.mean()),
                 "leak": {"mean": float(self.leak.mean()), "std": spread(self.leak.tolist())},
+            },
+            "unguided": control._asdict(),
+            "difference": apart._asdict() | {"interval": apart.interval},
+            "epochs": each,
+            "details": {
                 "picked": self.picked.tolist(),
                 "on_same_half": self.same.tolist(),
                 "on_other_half": self.other.tolist(),
+                "epochs": self.distances.tolist(),
+                "unguided": self.unguided.tolist(),
             },
-            "unguided": control._asdict() | {"distances": self.unguided.tolist()},
-            "difference": apart._asdict() | {"interval": apart.interval},
-            "epochs": each,
         }

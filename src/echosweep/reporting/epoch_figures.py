@@ -32,9 +32,9 @@ def plot_epochs(record: Mapping[str, Any]) -> Figure:
 
 def _plot_distances(axes: Axes, record: Mapping[str, Any]) -> None:
     """Draw each half thinly, the means, what halves chose and what it is worth on the others."""
-    epochs, choice = record["epochs"], record["choice"]
+    epochs, details = record["epochs"], record["details"]
     numbers = [row["epoch"] for row in epochs]
-    halves = np.array([row["distances"] for row in epochs]).reshape(len(epochs), -1)
+    halves = np.array(details["epochs"]).reshape(len(epochs), -1)
     axes.plot(numbers, halves, color=_GUIDED, lw=0.6, alpha=0.25)
     mean, error = (np.array([row[key] for row in epochs]) for key in ("mean", "error"))
     axes.plot(numbers, mean, "o-", color=_GUIDED, ms=4, label="guided, mean of the halves ± error")
@@ -43,9 +43,9 @@ def _plot_distances(axes: Axes, record: Mapping[str, Any]) -> None:
         ("on_same_half", "v", _SAME, "reported on the half that chose"),
         ("on_other_half", "^", _OTHER, "reported on the other half"),
     ):
-        values = np.ravel(choice[key])
+        values = np.ravel(details[key])
         label = f"{name}: {values.mean():.4g}"
-        axes.plot(np.ravel(choice["picked"]), values, marker, color=colour, ms=5, label=label)
+        axes.plot(np.ravel(details["picked"]), values, marker, color=colour, ms=5, label=label)
     plain, floor = record["unguided"], record["floor"]
     ends = (plain["mean"] - plain["error"], plain["mean"] + plain["error"])
     axes.axhline(plain["mean"], color=_PLAIN, label=f"unguided: {plain['mean']:.4g} ± error")
