@@ -168,9 +168,11 @@ def find_chance(folds: Sequence[Fold], tests: int) -> Chance:
     parts = [[concentration(part.side.groups[part.test]) for part in fold] for fold in folds]
     share = len(folds) ** -2
     made, real = (share * sum(pair[i] for pair in parts) for i in (0, 1))
+    accuracy = margin(share * sum(accuracy_variance(*pair) for pair in parts), tests)
+    area = margin(share * sum(auc_variance(*pair) for pair in parts), tests)
     return Chance(
-        margin(share * sum(accuracy_variance(*pair) for pair in parts), tests),
-        margin(share * sum(auc_variance(*pair) for pair in parts), tests),
+        min(accuracy, 0.5),  # nothing is farther from one half
+        min(area, 0.5),
         1 / made,
         1 / real,
     )
