@@ -132,6 +132,7 @@ def write(name: str, folder: Path, arguments: argparse.Namespace) -> None:
         "guides": facts,
         "features": None,
         "accuracy": [],
+        "best_weight": [],
     }
     checkpoint.save(folder / "disc/model", log_ratio.state_dict(), about)
 
