@@ -149,6 +149,7 @@ def test_generated_images_carry_their_class(
         ({"guidance": "DISC", "boost": True, "sampler": "ode"}, "--sampler heun or euler"),
         ({"guidance": "DISC", "weighting": "constnt"}, "did you mean 'constant'"),
         ({"guidance": "DISC", "guidance_min": 3, "guidance_max": 2}, "must be below"),
+        ({"guidance": "EARLY", "guidance_min": 90}, "no noise level is guided from 90 to 80"),
         ({"guidance": "EARLY", "boost": True}, "leave them out, or guide with what"),
         ({"guidance": "EARLY", "weighting": "accuracy"}, "leave them out, or guide with what"),
         ({"guidance": "NOTHING"}, "there is no"),
@@ -181,8 +182,10 @@ def test_guidance_for_other_images_is_refused(
     run = train(
         store.path, tmp_path / "run", total_kimg=0.008, grid_images=0, snapshots=1, **small_network
     )
-    with pytest.raises(UsageError, match=r"\(1, 16, 16\), the model makes \(1, 8, 8\)"):
+    with pytest.raises(UsageError, match="was trained for another model"):
         sample(run, tmp_path / "out", num=2, steps=2, guidance=small_discriminator)
+    with pytest.raises(UsageError, match=r"\(1, 16, 16\), the model makes \(1, 8, 8\)"):
+        build_guide(SampleConfig(guidance=small_discriminator), load_model(run))
     with pytest.raises(UsageError, match="holds a discriminator, not a model"):
         sample(small_discriminator, tmp_path / "out", num=2, steps=2)
     with pytest.raises(UsageError, match="holds a model, not a discriminator"):

@@ -44,6 +44,19 @@ def build_guide(config: SampleConfig, denoiser: Denoiser) -> Guide:
     return build(config, denoiser, str(next(denoiser.parameters()).device))
 
 
+def check_guides(config: SampleConfig, model: str) -> None:
+    """Raise UsageError for a discriminator of another model than that of SHA-256 `model`."""
+    if config.guidance is None:
+        return
+    guides = checkpoint.read_facts(model_path(config.guidance)).get("guides", {})
+    if guides.get("sha256", model) != model:
+        raise UsageError(
+            f"--guidance {config.guidance} was trained for another model (SHA-256 "
+            f"{guides['sha256'][:12]}...), so it knows what that one gets wrong; train one for "
+            "this model with `echosweep discriminate`"
+        )
+
+
 def published_interval() -> _Interval:
     """Return sigma at VP's times 0.01 and 1, between which Kim et al. 2023 guide."""
     low, high = vp_sigma(torch.tensor([0.01, 1.0], dtype=torch.float64)).tolist()
@@ -105,7 +118,13 @@ def _or(value: float | None, default: float) -> float:
 
 
 def _interval(config: SampleConfig, default: _Interval) -> _Interval:
-    return _or(config.guidance_min, default[0]), _or(config.guidance_max, default[1])
+    low, high = _or(config.guidance_min, default[0]), _or(config.guidance_max, default[1])
+    if low >= high:
+        raise UsageError(
+            f"no noise level is guided from {low:g} to {high:g}; give --guidance-min and "
+            "--guidance-max, the first below the second"
+        )
+    return low, high
 
 
 def _weights(

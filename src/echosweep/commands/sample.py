@@ -13,7 +13,7 @@ from echosweep.config import SampleConfig, check_choice
 from echosweep.data.store import INDEX_DTYPE, FrameStore, Preparation
 from echosweep.distributed import world
 from echosweep.errors import UsageError
-from echosweep.guides import build_guide, describe
+from echosweep.guides import build_guide, check_guides, describe
 from echosweep.progress import Progress, silent
 from echosweep.reporting import figures
 from echosweep.sampling import classes_of, draw_images, write_images
@@ -54,6 +54,7 @@ def sample(
     facts = checkpoint.read_facts(path)
     classes = facts.get("classes", [])
     _check_label(config.label, classes, path)
+    check_guides(config, facts["sha256"])
     with world(device) as peers:
         denoiser = load_model(model, str(peers.device))
         sampler = build_sampler(config, denoiser.framework)
