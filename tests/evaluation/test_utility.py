@@ -439,7 +439,7 @@ def test_a_resnet_learns_from_colour_and_a_small_batch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("split", "same", "warning"),
-    [("all", True, "holds the test"), ("train", True, None), ("train", False, "another store")],
+    [("all", True, "show the test"), ("train", True, None), ("train", False, "another store")],
 )
 def test_a_generator_that_saw_the_test_is_warned_of(
     make: Any, real: FrameStore, tmp_path: Path, split: str, same: bool, warning: str | None
