@@ -7,16 +7,14 @@ is done already in --out is not done again.
 """
 
 import argparse
-import math
-import statistics
 from pathlib import Path
 from typing import Any
 
 import echosweep
 from echosweep.commands.discriminate import discriminate
 from echosweep.progress import bar
+from paired import T_975, print_table
 
-T_975 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's quantile by number of seeds
 WAYS: dict[str, dict[str, Any]] = {
     "unguided": {},
     "w1 1": {"w1": 1.0},
@@ -69,10 +67,14 @@ def main() -> None:
     parser.add_argument("--weak", type=Path, help="run or snapshot of a weaker model")
     parser.add_argument("--ways", default="w1 2,w1 5,w1 5 boosted,w1 5 error", help="with commas")
     arguments = parser.parse_args()
+    if unknown := set(arguments.ways.split(",")) - set(WAYS):
+        parser.error(f"--ways {sorted(unknown)}: choose from {', '.join(WAYS)}")
+    if "autoguidance" in arguments.ways and not arguments.weak:
+        parser.error("autoguidance needs --weak, a run or snapshot of a weaker model")
+    ways = {name: WAYS[name] for name in ("unguided", *arguments.ways.split(","))}
     learn_from = draw(
         arguments.run, arguments.out / "learn", arguments.learn_from, 0, arguments.steps
     )
-    ways = {name: WAYS[name] for name in ("unguided", *arguments.ways.split(","))}
     found: dict[str, list[float]] = {name: [] for name in ways}
     for seed in range(arguments.seeds):
         by = arguments.out / f"discriminator-{seed}"
@@ -98,13 +100,7 @@ def main() -> None:
             found[name].append(
                 distance(images, arguments.store, arguments.split, arguments.features)
             )
-    print(f"| | {arguments.features} distance | less unguided, same seeds (95 %) |\n|---|---|---|")
-    for name, values in found.items():
-        pairs = [value - plain for value, plain in zip(values, found["unguided"], strict=True)]
-        half = T_975[len(pairs)] * statistics.stdev(pairs) / math.sqrt(len(pairs))
-        mean = statistics.mean(pairs)
-        interval = f"{mean:.2f} ({mean - half:.2f} to {mean + half:.2f})"
-        print(f"| {name} | {statistics.mean(values):.2f} | {interval} |")
+    print_table(f"{arguments.features} distance", found, digits=2)
 
 
 if __name__ == "__main__":

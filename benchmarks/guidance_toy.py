@@ -9,7 +9,6 @@ the true log r instead. The distance is the energy distance to real points.
 
 import argparse
 import math
-import statistics
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +23,7 @@ from echosweep.diffusion.samplers import SAMPLERS, run
 from echosweep.guides import published_interval
 from echosweep.training import OBJECTIVES
 from echosweep.training.discriminator import noised
-
-T_975 = {3: 4.303, 5: 2.776, 10: 2.262}  # Student's quantile by number of seeds
+from paired import T_975, print_table
 
 
 @dataclass
@@ -145,13 +143,7 @@ def main() -> None:
             found.setdefault(name, []).append(1000 * energy(x, reference))
         fresh = real.draw(arguments.num, rng.generator("floor", seed))
         found.setdefault("real points", []).append(1000 * energy(fresh, reference))
-    print("| | energy distance x 1000 | less unguided, same seeds (95 %) |\n|---|---|---|")
-    for name, values in found.items():
-        pairs = [value - plain for value, plain in zip(values, found["unguided"], strict=True)]
-        half = T_975[len(pairs)] * statistics.stdev(pairs) / math.sqrt(len(pairs))
-        mean = statistics.mean(pairs)
-        interval = f"{mean:.1f} ({mean - half:.1f} to {mean + half:.1f})"
-        print(f"| {name} | {statistics.mean(values):.1f} | {interval} |")
+    print_table("energy distance x 1000", found, digits=1)
 
 
 if __name__ == "__main__":
