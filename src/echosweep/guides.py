@@ -5,6 +5,7 @@ before the first image is drawn.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,16 +45,14 @@ def build_guide(config: SampleConfig, denoiser: Denoiser) -> Guide:
     return build(config, denoiser, str(next(denoiser.parameters()).device))
 
 
-def check_guides(config: SampleConfig, model: str) -> None:
+def check_guides(guidance: Path, model: str) -> None:
     """Raise UsageError for a discriminator of another model than that of SHA-256 `model`."""
-    if config.guidance is None:
-        return
-    guides = checkpoint.read_facts(model_path(config.guidance)).get("guides", {})
-    if guides.get("sha256", model) != model:
+    guides = checkpoint.read_facts(model_path(guidance)).get("guides", {}).get("sha256", model)
+    if guides != model:
         raise UsageError(
-            f"--guidance {config.guidance} was trained for another model (SHA-256 "
-            f"{guides['sha256'][:12]}...), so it knows what that one gets wrong; train one for "
-            "this model with `echosweep discriminate`"
+            f"{guidance} guides the model with SHA-256 {guides[:12]}..., not {model[:12]}...: it "
+            "was trained for another model and knows what that one gets wrong. Give the run that it "
+            "was trained for, or train one for this run with `echosweep discriminate`"
         )
 
 

@@ -17,7 +17,7 @@ from echosweep import runs
 from echosweep.build import build_extractors
 from echosweep.commands.epoch_images import (
     Drawing,
-    check_guides,
+    check_epochs,
     check_prepared_alike,
     count_drawn,
     draw_missing,
@@ -90,7 +90,7 @@ def choose_epoch(
     with contextlib.ExitStack() as stack:
         with world(config.device) as peers:
             found = find_epochs(_discriminator(sampling), epochs)
-            check_guides(found, run)
+            check_epochs(found, run)
             task = _task(data, run, split, num, splits, seed)
             extractor, cache = _extractor(config), cache_folder(config.cache)
             drawing = Drawing(run, folder, task.num, seed, batch, peers)

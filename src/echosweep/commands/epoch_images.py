@@ -18,7 +18,7 @@ from echosweep.config import SampleConfig
 from echosweep.data.store import FrameStore, Preparation, image_shape, partial_path
 from echosweep.distributed import World, barrier
 from echosweep.errors import UsageError
-from echosweep.guides import describe
+from echosweep.guides import check_guides, describe
 from echosweep.progress import Progress
 from echosweep.training import checkpoint
 
@@ -71,7 +71,7 @@ def find_epochs(discriminator: Path, chosen: Sequence[int] | None) -> list[Epoch
     return [Epoch(n, paths[n], checkpoint.load(paths[n].with_suffix(""))[1]) for n in wanted]
 
 
-def check_guides(epochs: Sequence[Epoch], model: Path) -> None:
+def check_epochs(epochs: Sequence[Epoch], model: Path) -> None:
     """Raise UsageError unless every epoch is a discriminator that was trained for `model`."""
     wanted = checkpoint.read_facts(model_path(model))["sha256"]
     for epoch in epochs:
@@ -80,12 +80,7 @@ def check_guides(epochs: Sequence[Epoch], model: Path) -> None:
                 f"{epoch.path} is no discriminator; give the folder that `echosweep discriminate` "
                 "made"
             )
-        guides = epoch.facts["guides"]["sha256"]
-        if guides != wanted:
-            raise UsageError(
-                f"{epoch.path} guides the model with SHA-256 {guides[:12]}..., {model} is "
-                f"{wanted[:12]}...; give the run that it was trained for"
-            )
+        check_guides(epoch.path, wanted)
 
 
 def check_prepared_alike(model: Path, store: FrameStore) -> None:

@@ -54,7 +54,8 @@ def sample(
     facts = checkpoint.read_facts(path)
     classes = facts.get("classes", [])
     _check_label(config.label, classes, path)
-    check_guides(config, facts["sha256"])
+    if config.guidance:
+        check_guides(config.guidance, facts["sha256"])
     with world(device) as peers:
         denoiser = load_model(model, str(peers.device))
         sampler = build_sampler(config, denoiser.framework)
