@@ -51,8 +51,8 @@ def check_guides(guidance: Path, model: str) -> None:
     if guides != model:
         raise UsageError(
             f"{guidance} guides the model with SHA-256 {guides[:12]}..., not {model[:12]}...: it "
-            "was trained for another model and knows what that one gets wrong. Give the run that it "
-            "was trained for, or train one for this run with `echosweep discriminate`"
+            "was trained for another model and knows what that one gets wrong. Give the run that "
+            "it was trained for, or train one for this run with `echosweep discriminate`"
         )
 
 
