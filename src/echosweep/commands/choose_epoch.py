@@ -17,6 +17,7 @@ from echosweep import runs
 from echosweep.build import build_extractors
 from echosweep.commands.epoch_images import (
     Drawing,
+    Epoch,
     check_epochs,
     check_prepared_alike,
     count_drawn,
@@ -111,15 +112,7 @@ def choose_epoch(
         halves = Splits(task.reference, draw_halves(*task))
         with show(f"distances ({extractor.label})", "sets") as progress:
             distances = _distances(sides, halves, task, extractor, folder, progress)
-        record: dict[str, Any] = {
-            "metric": extractor.metric,
-            "n": task.num // 2,
-            "by": task.by,
-            **findings(found, distances, task.by),
-            "floor": floor_record(halves.floor()),
-            "features": extractor.describe(),
-            "warnings": warnings(task.reference, task.by, task.num // 2, extractor, found),
-        }
+        record = _found(found, distances, halves, task, extractor)
         chosen = next(e for e in found if e.number == record["choice"]["epoch"])
         record["next"] = next_command(run, chosen, sampling, seed + task.num)
         record["provenance"] = {
@@ -132,6 +125,26 @@ def choose_epoch(
         runs.write_json(folder / "choice.json", record)
         figures.save(plot_epochs(record), folder / "epochs.png")
     return record
+
+
+def _found(
+    epochs: Sequence[Epoch],
+    distances: Mapping[str, Floats],
+    halves: Splits,
+    task: Task,
+    extractor: Extractor,
+) -> dict[str, Any]:
+    """Return what was found, and by what, as JSON."""
+    n = task.num // 2
+    return {
+        "metric": extractor.metric,
+        "n": n,
+        "by": task.by,
+        **findings(epochs, distances, task.by),
+        "floor": floor_record(halves.floor()),
+        "features": extractor.describe(),
+        "warnings": warnings(task.reference, task.by, n, extractor, epochs),
+    }
 
 
 def _configs(

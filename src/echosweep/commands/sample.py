@@ -58,7 +58,6 @@ def sample(
         check_guides(config.guidance, facts["sha256"])
     with world(device) as peers:
         denoiser = load_model(model, str(peers.device))
-        sampler = build_sampler(config, denoiser.framework)
         task = {
             "kind": "generated",
             "model": facts["sha256"],
@@ -69,16 +68,17 @@ def sample(
             "seeds": [seed, seed + num],
             "device": peers.device.type,
         }
+        draw = partial(
+            draw_images,
+            denoiser,
+            sampler=build_sampler(config, denoiser.framework),
+            classes=classes,
+            label=config.label,
+            guide=build_guide(config, denoiser),
+        )
         store = write_images(
             Path(out),
-            partial(
-                draw_images,
-                denoiser,
-                sampler=sampler,
-                classes=classes,
-                label=config.label,
-                guide=build_guide(config, denoiser),
-            ),
+            draw,
             range(seed, seed + num),
             Preparation.from_json(facts["preparation"]),
             task,

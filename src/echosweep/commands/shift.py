@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from echosweep import runs
@@ -92,13 +93,7 @@ def shift(
         name: make_folds(side, reference_side, repeats, seed) for name, side in columns.items()
     }
     folds |= _floor(Side(real, real.rows(split)), len(reference_side), repeats, seed, floor)
-    fits: dict[str, Fits] = {name: {} for name in folds}
-    for classifier in classifiers:
-        for name in folds:
-            with show(f"{name}, {classifier}", "images") as progress:
-                fits[name][classifier] = find_fits(
-                    folds[name], classifier, settings, folder / "fits", peers.device, progress
-                )
+    fits = _fit(folds, classifiers, settings, folder / "fits", peers.device, show)
     with show("causes", "sets") as progress:
         progress(0, len(columns))
         record = _measured(folds, fits) | _explained(columns, reference_side)
@@ -162,6 +157,24 @@ def _floor(pool: Side, num: int, repeats: int, seed: int, wanted: bool) -> dict[
     first, second = (Side(pool.store, np.sort(pool.rows[half[:num]])) for half in halves)
     parts = count_parts(first, second)
     return {_FLOOR: make_folds(first, second, min(repeats, parts), seed)} if parts > 1 else {}
+
+
+def _fit(
+    folds: Mapping[str, Sequence[Fold]],
+    classifiers: Sequence[str],
+    settings: FitSettings,
+    folder: Path,
+    device: torch.device,
+    show: Show,
+) -> dict[str, Fits]:
+    """Return the fits of every classifier, by column."""
+    fits: dict[str, Fits] = {name: {} for name in folds}
+    for classifier in classifiers:
+        for name, parts in folds.items():
+            with show(f"{name}, {classifier}", "images") as progress:
+                found = find_fits(parts, classifier, settings, folder, device, progress)
+            fits[name][classifier] = found
+    return fits
 
 
 def _measured(folds: Mapping[str, Sequence[Fold]], fits: Mapping[str, Fits]) -> dict[str, Any]:
