@@ -60,6 +60,11 @@ class TrainConfig(Config):
     ema_rampup: Annotated[float, Field(ge=0)] = Field(
         0.05, description="half-life is at most this share of the images seen; 0: no ramp-up"
     )
+    posthoc_ema: bool = Field(
+        False,
+        description="also keep what averages of any length are made of after training "
+        "(two more copies of the weights)",
+    )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
         0, description="seed of weights, order and noise"
     )

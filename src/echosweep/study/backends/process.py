@@ -1,0 +1,52 @@
+"""A worker as a process that never outlives who started it.
+
+Its standard input is a pipe that the starter holds and never writes to: where it closes, the
+starter has ended, however it did, and the worker saves and stops.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from echosweep.study.trial import folder
+
+
+def start(
+    study: Path, signature: str, *, threads: int, devices: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """Start the worker of a trial; what it prints goes to the trial's log.
+
+    threads: of its computations. devices: the GPUs that it may use, as CUDA_VISIBLE_DEVICES has
+    them; none hides all, where the caller shares them out.
+    """
+    path = folder(study, signature)
+    path.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    if devices:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+    with (path / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "echosweep.study.worker", str(study), signature],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is the runner's to handle
+        )
+
+
+def stop(process: subprocess.Popen[bytes], seconds: float = 60.0) -> int:
+    """Ask a worker to save and stop; kill it if it does not. Return its exit code."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    code = process.wait()
+    if process.stdin:
+        process.stdin.close()
+    return code

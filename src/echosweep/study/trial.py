@@ -1,0 +1,84 @@
+"""A trial: one piece of a study's work, named by what it is, done once, kept for good.
+
+STUDY/trials/SIGNATURE/trial.json     what is to be done: a task of TASKS and its parameters
+                       result.json    what came out, if it is done
+                       error.json     or why it failed
+                       progress.json  where it is, every few seconds; log.txt: what it printed
+                       .lock          held by the process that does it, as long as it lives
+
+Invariant: a result depends on the trial's parameters and the study's data alone, so whoever asks
+for the same trial again finds it done. A process that dies gives its lock back, so none is lost.
+"""
+
+import contextlib
+import fcntl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from echosweep import runs
+
+_FIX = "remove its folder to do the trial again"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A task and its parameters, which are JSON. Equal trials have equal signatures."""
+
+    task: str
+    params: Mapping[str, Any]
+
+    @property
+    def signature(self) -> str:
+        """Return the trial's name: 16 hex digits of the hash of what it is."""
+        return runs.signature({"task": self.task, "params": self.params})
+
+
+def folder(study: Path, signature: str) -> Path:
+    """Return where a trial is kept."""
+    return study / "trials" / signature
+
+
+def put(study: Path, trial: Trial) -> Path:
+    """Write what is to be done, unless it is there; return the trial's folder."""
+    path = folder(study, trial.signature) / "trial.json"
+    if not path.exists():
+        runs.write_record(path, {"task": trial.task, "params": dict(trial.params)})
+    return path.parent
+
+
+def get(study: Path, signature: str) -> Trial:
+    """Return the trial of that name."""
+    record = runs.read_record(folder(study, signature) / "trial.json", _FIX)
+    return Trial(record["task"], record["params"])
+
+
+def result(study: Path, trial: Trial | str) -> dict[str, Any] | None:
+    """Return what came out: {"state": "complete", ...}, {"state": "failed", ...}, or None yet."""
+    path = folder(study, trial if isinstance(trial, str) else trial.signature)
+    for name, state in (("result.json", "complete"), ("error.json", "failed")):
+        with contextlib.suppress(FileNotFoundError):
+            return {"state": state, **runs.read_record(path / name, _FIX)}
+    return None
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Hold a trial's folder as long as this process lives; yield False where another holds it."""
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def is_claimed(path: Path) -> bool:
+    """Say whether some process is doing the trial now."""
+    if not (path / ".lock").exists():
+        return False
+    with claimed(path) as free:
+        return not free
