@@ -5,7 +5,7 @@ that every stage speaks of the same thing. Invariant: a candidate that exists is
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,11 @@ from echosweep.config.base import PositiveInt
 from echosweep.errors import UsageError
 
 GUIDES = ("discriminator", "autoguidance")
+_PARTS: dict[str, type[Config]] = {
+    "train": TrainConfig,
+    "sample": SampleConfig,
+    "discriminator": DiscriminatorConfig,
+}
 
 
 class Candidate(Config):
@@ -48,12 +53,6 @@ class Candidate(Config):
         None, description="discriminator: epoch that guides; default: lowest held-out loss"
     )
 
-    _PARTS: ClassVar = {
-        "train": TrainConfig,
-        "sample": SampleConfig,
-        "discriminator": DiscriminatorConfig,
-    }
-
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
         if self.sample.guidance:
@@ -68,9 +67,8 @@ class Candidate(Config):
     @classmethod
     def paths(cls) -> list[str]:
         """Return every path that a search may change."""
-        parts: dict[str, type[Config]] = cls._PARTS
-        plain = [name for name in cls.model_fields if name not in parts]
-        return plain + [f"{part}.{name}" for part in parts for name in parts[part].model_fields]
+        plain = [name for name in cls.model_fields if name not in _PARTS]
+        return plain + [f"{part}.{name}" for part in _PARTS for name in _PARTS[part].model_fields]
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """Return the candidate with values at paths; raise UsageError for an unknown path."""
