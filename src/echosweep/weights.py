@@ -5,22 +5,20 @@ archive is read as data: its object graph is rebuilt from inert stand-ins and it
 at. Invariant: no byte of a file decides what is called here.
 """
 
-import os
 import pickle
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from echosweep import runs
-from echosweep.errors import EchoSweepError, UsageError
+from echosweep.errors import EchoSweepError
 
 _MAX_BYTES = 1 << 30
 _STORAGES = {
@@ -31,43 +29,6 @@ _STORAGES = {
     "IntStorage": "<i4",
     "BoolStorage": "|b1",
 }
-
-
-class Published(NamedTuple):
-    """Weights that a user brings in a file: where to get it, and how it is recognised.
-
-    option: of the command line, which `variable` in the environment stands in for. download:
-    what to fetch. instead: what can be done without. known: what each SHA-256 that is known is.
-    """
-
-    name: str
-    option: str
-    variable: str
-    download: str
-    instead: str
-    known: Mapping[str, str]
-
-    def find(self, path: Path | None) -> Path:
-        """Return the file given, or named in the environment. Raises UsageError."""
-        given = path or os.environ.get(self.variable)
-        if given and Path(given).is_file():
-            return Path(given)
-        problem = f"there is no {self.name} weights file {given}"
-        raise UsageError(
-            f"{problem if given else f'no {self.name} weights'}. Download {self.download} and pass "
-            f"{self.option} PATH or set {self.variable}=PATH; or {self.instead}"
-        )
-
-    def check(self, path: Path, allow_unknown: bool) -> str:
-        """Return a file's SHA-256. Raises UsageError for an unknown one, unless allowed."""
-        digest = runs.sha256_file(path)
-        if digest in self.known or allow_unknown:
-            return digest
-        raise UsageError(
-            f"{path} has SHA-256 {digest}, which is none of the known {self.name} files "
-            f"({', '.join(self.known.values())}): it may be cut, changed or another network. "
-            "Download it again, or pass --allow-unknown-weights to use it as it is"
-        )
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -11,12 +11,12 @@ from echosweep.config import DiscriminatorConfig
 from echosweep.diffusion.denoiser import Denoiser
 from echosweep.diffusion.discriminators import Discriminator, Model, find_classifier
 from echosweep.diffusion.discriminators.classifier_features import (
-    CLASSIFIER,
     Features,
     classifier_features,
 )
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.networks.adm_classifier import AdmClassifier
+from echosweep.published import CLASSIFIER
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from echosweep import rng
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.evaluation.dinov2 import (
-    DINOV2,
     RESIZE,
     SIZES,
     DINOv2,
@@ -25,6 +24,7 @@ from echosweep.evaluation.dinov2 import (
     layout,
 )
 from echosweep.evaluation.features import Options
+from echosweep.published import DINOV2
 from echosweep.weights import read_tensors
 
 CPU = torch.device("cpu")

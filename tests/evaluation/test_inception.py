@@ -14,7 +14,8 @@ from torch import nn
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.evaluation.features import Extractor, Options
 from echosweep.evaluation.inception import layout
-from echosweep.evaluation.inception_file import INCEPTION, aligned, build_inception
+from echosweep.evaluation.inception_file import aligned, build_inception
+from echosweep.published import INCEPTION
 
 Images = NDArray[np.uint8]
 State = dict[str, torch.Tensor]

@@ -16,25 +16,9 @@ from torch.nn import functional as F
 from echosweep.devices import pick_device
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.evaluation.features import Extractor, Options, Resize, check_dims, pil_bicubic
-from echosweep.weights import Published, read_tensors
+from echosweep.published import DINOV2
+from echosweep.weights import read_tensors
 
-DINOV2 = Published(
-    name="DINOv2",
-    option="--dinov2",
-    variable="ECHOSWEEP_DINOV2",
-    download=(
-        "https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth (or "
-        "vitb14, vitl14), or model.safetensors of facebook/dinov2-small on Hugging Face,"
-    ),
-    instead="measure without it: --features efficientnet-lite0, or --features random",
-    known={
-        "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9": "Meta's ViT-S/14",
-        "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73": "Meta's ViT-B/14",
-        "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428": "Meta's ViT-L/14",
-        "ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1": "facebook/dinov2-small",
-        "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23": "facebook/dinov2-large",
-    },
-)
 RESIZE = Resize("pil-bicubic-224", 224, pil_bicubic, offset=0, scale=255)
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PATCH, _GRID, _TRAINED_GRID, _HEAD = 14, 16, 37, 64

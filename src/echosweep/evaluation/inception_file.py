@@ -21,23 +21,9 @@ from echosweep.evaluation.features import (
     tf1_bilinear,
 )
 from echosweep.evaluation.inception import Conv, Inception, layout
-from echosweep.weights import Published, read_tensors
+from echosweep.published import INCEPTION
+from echosweep.weights import read_tensors
 
-INCEPTION = Published(
-    name="Inception",
-    option="--inception",
-    variable="ECHOSWEEP_INCEPTION",
-    download=(
-        "pt_inception-2015-12-05-6726825d.pth (the release `fid_weights` of mseitzer/pytorch-fid "
-        "on GitHub)"
-    ),
-    instead="measure without it: --features efficientnet-lite0, or --features random",
-    known={
-        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2": "pytorch-fid's .pth",
-        "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4": "NVIDIA TorchScript",
-        "1b8bb37de3dae99cfef371e4a4dfa132f457d52fe55b7a8755d14c26d969d454": "folded, to Mixed_7a",
-    },
-)
 RESIZES = {
     "edm": Resize("edm", 299, tf1_bilinear, offset=128, scale=128),
     "pytorch-fid": Resize("pytorch-fid", 299, half_pixel_bilinear, offset=127.5, scale=127.5),

@@ -19,16 +19,8 @@ from echosweep.diffusion.schedule import IDDPM_LEVELS, iddpm_index
 from echosweep.networks.adm_classifier import AdmClassifier
 from echosweep.networks.discriminator import Head
 from echosweep.networks.unet import check_resolution
-from echosweep.weights import Published, read_tensors
-
-CLASSIFIER = Published(
-    name="ADM classifier",
-    option="--classifier",
-    variable="ECHOSWEEP_CLASSIFIER",
-    download="https://openaipublic.blob.core.windows.net/diffusion/jul-2021/64x64_classifier.pt",
-    instead="use --kind encoder or --kind denoiser-features, which need no file",
-    known={},  # its source states no digest: a file is known by its tensors
-)
+from echosweep.published import CLASSIFIER
+from echosweep.weights import read_tensors
 
 
 class Features(nn.Module):
