@@ -35,7 +35,8 @@ def test_help_imports_neither_torch_nor_numpy() -> None:
     "command",
     [
         *("phantom", "prepare", "train", "sample", "discriminate", "choose-epoch"),
-        *("evaluate", "floor", "copies", "shift", "utility", "doctor", "demo"),
+        *("evaluate", "floor", "copies", "shift", "utility", "doctor"),
+        *("ema", "report", "export"),
     ],
 )
 def test_every_option_is_explained(command: str) -> None:

@@ -18,6 +18,11 @@ REGISTRIES = [
     ("evaluation", "EXTRACTORS"),
     ("evaluation", "METRICS"),
     ("evaluation", "CLASSIFIERS"),
+    ("export", "FORMATS"),
+    ("study", "STAGES"),
+    ("study", "STRATEGIES"),
+    ("study", "BACKENDS"),
+    ("study/tasks", "TASKS"),
 ]
 
 

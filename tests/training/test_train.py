@@ -19,6 +19,7 @@ from echosweep.data.store import FrameStore, Preparation, Video
 from echosweep.data.writer import write_store
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.training import checkpoint
+from echosweep.training.posthoc_ema import stored_tracks
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -143,7 +144,7 @@ def test_two_processes_learn_the_same_weights(
     script.write_text(
         "import sys\nfrom echosweep import train\n"
         "train(sys.argv[1], sys.argv[2], total_kimg=0.032, grid_images=0, network='ddpmpp-tiny',"
-        " model_channels=8, batch=8, lr=5e-3, warmup_kimg=0.0, device='cpu')\n"
+        " model_channels=8, batch=8, lr=5e-3, warmup_kimg=0.0, device='cpu', posthoc_ema=True)\n"
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     subprocess.run(
@@ -153,6 +154,7 @@ def test_two_processes_learn_the_same_weights(
     )
     facts = checkpoint.read_facts(tmp_path / "run" / "model")
     assert facts["nimg"] == 32
+    assert stored_tracks(tmp_path / "run") == [8, 16, 24, 32]
     assert load_model(tmp_path / "run").image_shape == (1, 16, 16)
 
 

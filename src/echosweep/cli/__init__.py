@@ -16,10 +16,14 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from echosweep import __version__
 from echosweep.cli.classifiers import shift, utility
 from echosweep.cli.data import phantom, prepare
+from echosweep.cli.ema import ema
+from echosweep.cli.export import export
 from echosweep.cli.guidance import choose_epoch, discriminate
 from echosweep.cli.measures import copies, evaluate, floor
 from echosweep.cli.models import sample, train
 from echosweep.cli.options import print_json
+from echosweep.cli.report import report
+from echosweep.cli.study import study
 from echosweep.errors import EchoSweepError
 from echosweep.runs import NO_SPACE
 
@@ -43,19 +47,17 @@ def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative=())] = 
         raise SystemExit(1)
 
 
-def demo(out: Path = Path("demo"), /, *, minutes: float = 2.5) -> None:
-    """Go through everything on phantom hearts: make, prepare, train, sample, evaluate, copies.
+def demo(out: Path = Path("demo"), /) -> None:
+    """Run the whole study on phantom hearts: search, guidance, report. Minutes on two CPU cores.
 
     Parameters
     ----------
     out
         Folder to make; the same command again continues.
-    minutes
-        How long to train.
     """
-    from echosweep.commands.demo import demo as run
+    from echosweep.study.demo import demo as run
 
-    run(out, minutes)
+    run(out)
 
 
 app = App(
@@ -68,7 +70,8 @@ app = App(
 )
 app["--help"].group = app["--version"].group = Group("Other", sort_key=9)
 for _command in (
-    *(phantom, prepare, train, sample, discriminate, choose_epoch),
+    *(study, report, export),
+    *(phantom, prepare, train, ema, sample, discriminate, choose_epoch),
     *(evaluate, floor, copies, shift, utility, doctor, demo),
 ):
     app.command(_command)

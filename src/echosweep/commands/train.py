@@ -5,6 +5,7 @@ RUN/run.json                what is computed: the config's identity, the data, t
 RUN/metrics.jsonl           a row every few seconds; loss.png is its plot
 RUN/state/                  resumable checkpoints, the newest two
 RUN/snapshots/              averaged weights on the way, with sample grids
+RUN/ema/                    with `posthoc_ema`: what averages of any length are made of
 RUN/model.safetensors       averaged weights at the end, with model.json: all that sampling needs
 """
 
@@ -32,10 +33,12 @@ from echosweep.training.batches import class_names, load_batches, load_rows, row
 from echosweep.training.estimate import estimate
 from echosweep.training.log import Log
 from echosweep.training.loop import TrainState, held_out_loss, share_of_batch, train_steps
+from echosweep.training.posthoc_ema import stored_tracks, track_path
 
 _STATES_KEPT = 2
 _LOST_STEPS = 10  # one step of a bad batch is mended, so many in a row are not
 _HELD_OUT_IMAGES = 256
+_TRACKS_STORED = 20  # times in a run
 
 
 def train(
@@ -112,6 +115,8 @@ class Run:
             tensors, facts = checkpoint.load(newest[0], fix)
             self.state.load(tensors)
             self.state.nimg, self.state.seconds = facts["nimg"], facts["seconds"]
+        if self.peers.rank == 0:
+            self._forget_tracks_ahead()
 
     def fraction(self) -> float:
         """Return the share of the run that is behind us: of its images or hours, what is more."""
@@ -129,7 +134,7 @@ class Run:
 
     def _take_steps(self, log: Log, stop: runs.StopSignal, progress: Progress) -> None:
         batches = load_batches(self.store, self.config, self.peers.device)
-        lost, saved, taken = 0, self.state.seconds, self._snapshots_due(self.fraction())
+        lost, saved, before = 0, self.state.seconds, self.fraction()
         if self.state.nimg == 0:
             self._snapshot(log)  # the untrained network: what all later ones are compared with
         for step in train_steps(self.state, batches, self.config, self.peers):
@@ -143,9 +148,11 @@ class Run:
                     "--warmup-kimg, and another --out"
                 )
             progress(*self._position(done), step.nimg)
-            if self._snapshots_due(done) > taken:
-                taken = self._snapshots_due(done)
+            if _passed(before, done, self.config.snapshots):
                 self._snapshot(log)
+            if self.config.posthoc_ema and _passed(before, done, _TRACKS_STORED):
+                self._store_tracks()
+            before = done
             if done >= 1 or asked or self.state.seconds - saved > self._checkpoint_seconds:
                 saved = self.state.seconds
                 self._checkpoint()
@@ -163,9 +170,6 @@ class Run:
     def _checkpoint_seconds(self) -> float:
         return self.config.checkpoint_minutes * 60
 
-    def _snapshots_due(self, done: float) -> int:
-        return int(done * self.config.snapshots + 1e-9)
-
     def _log(self, tensorboard: bool) -> Log:
         return Log(
             self.out if self.peers.rank == 0 else None,
@@ -178,6 +182,7 @@ class Run:
         """Return what sampling needs to know of the weights."""
         return {
             "nimg": self.state.nimg,
+            "seconds": self.state.seconds,
             "config": self.config.model_dump(mode="json"),
             "preparation": asdict(self.store.preparation),
             "classes": list(self.classes),
@@ -190,6 +195,18 @@ class Run:
             return
         facts = {"nimg": self.state.nimg, "seconds": self.state.seconds}
         save_state(self.out, self.state.nimg, self.state.tensors(), facts, _STATES_KEPT)
+
+    def _store_tracks(self) -> None:
+        if self.peers.rank == 0:
+            checkpoint.save(
+                track_path(self.out, self.state.nimg), self.state.track_tensors(), self._facts()
+            )
+
+    def _forget_tracks_ahead(self) -> None:
+        """Remove what was stored after the checkpoint: those steps will be taken anew."""
+        for nimg in stored_tracks(self.out):
+            if nimg > self.state.nimg:
+                checkpoint.remove(track_path(self.out, nimg))
 
     def _snapshot(self, log: Log) -> None:
         if self.peers.rank:
@@ -227,3 +244,8 @@ class Run:
             checkpoint.save(path, self.state.average.state_dict(), self._facts())
             records = runs.read_jsonl(self.out / "metrics.jsonl")
             figures.save(figures.plot_loss(records), self.out / "loss.png")
+
+
+def _passed(before: float, now: float, parts: int) -> bool:
+    """Say whether the end of one of that many equal parts lies between two shares of a run."""
+    return int(now * parts + 1e-9) > int(before * parts + 1e-9)

@@ -103,4 +103,7 @@ class TrainConfig(Config):
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that decide what is computed: equal ones may continue each other."""
-        return {k: v for k, v in self.model_dump(mode="json").items() if k not in self._FREE}
+        # Without it a run is one of those made before this setting was there.
+        unused = () if self.posthoc_ema else ("posthoc_ema",)
+        left_out = (*self._FREE, *unused)
+        return {k: v for k, v in self.model_dump(mode="json").items() if k not in left_out}

@@ -7,10 +7,40 @@ To add a stage, write a function in `stages.py` and name it here; to add a strat
 `strategies.py`. Nothing here imports torch: trials run in processes of their own.
 """
 
+from collections.abc import Callable
+
+from echosweep.study.backends import Backend, Settings
+from echosweep.study.backends.local import Local
+from echosweep.study.backends.ray import Ray
+from echosweep.study.backends.slurm import Slurm
+from echosweep.study.stages import (
+    FinalOptions,
+    FloorOptions,
+    SearchOptions,
+    ShiftOptions,
+    Stage,
+    final,
+    floor,
+    search,
+    shift,
+)
 from echosweep.study.strategies import Strategy, grid, halving, tpe
+
+STAGES: dict[str, Stage] = {
+    "search": Stage(SearchOptions, search),
+    "floor": Stage(FloorOptions, floor),
+    "shift": Stage(ShiftOptions, shift),
+    "final": Stage(FinalOptions, final),
+}
 
 STRATEGIES: dict[str, Strategy] = {
     "grid": grid,
     "halving": halving,
     "tpe": tpe,
+}
+
+BACKENDS: dict[str, Callable[[Settings], Backend]] = {
+    "local": Local,
+    "ray": Ray,
+    "slurm": Slurm,
 }

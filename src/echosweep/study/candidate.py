@@ -88,17 +88,23 @@ class Candidate(Config):
 
     def identity(self) -> dict[str, Any]:
         """Return what decides its images, as JSON: nothing that its guidance does not use."""
+        ends = {"total_kimg": self.train.total_kimg, "budget_hours": self.train.budget_hours}
         values: dict[str, Any] = {
-            "train": self.train.identity()
-            | {"total_kimg": self.train.total_kimg, "budget_hours": self.train.budget_hours},
+            "train": self.train.identity() | ends,
             "ema": self.ema,
             "sample": self.sample.plain(),
         }
         match str(self.sample.guidance):
             case "autoguidance":
-                values["weak"] = self.weak
+                values |= {"weak": self.weak, "snapshots": self.train.snapshots}
             case "discriminator":
                 values["discriminator"] = self.discriminator.model_dump(mode="json")
                 values["discriminator_images"] = self.discriminator_images
                 values["epoch"] = self.epoch
+        return values
+
+    def task(self) -> dict[str, Any]:
+        """Return the candidate as JSON without what it does not use: `make` reads it back."""
+        values = self.identity() | {"train": self.train.model_dump(mode="json")}
+        values.pop("snapshots", None)
         return values

@@ -71,6 +71,8 @@ class Range(Config):
             raise UsageError(
                 f"range {self.low:g} to {self.high:g}: low must be below high, and above 0 with log"
             )
+        if self.integer and not (self.low.is_integer() and self.high.is_integer()):
+            raise UsageError(f"range {self.low:g} to {self.high:g}: integer needs whole numbers")
         return self
 
 
@@ -120,7 +122,7 @@ class Recipe(Config):
     def load(cls, name: str | Path) -> Self:
         """Return a shipped recipe by its name, or that of a YAML file."""
         path = Path(name)
-        if path.suffix in (".yaml", ".yml") or path.exists():
+        if path.suffix in (".yaml", ".yml"):
             return cls.make(read_yaml(path), where=f"key in {path}:")
         check_choice("recipe", str(name), shipped())
         text = resources.files("echosweep.recipes") / f"{name}.yaml"

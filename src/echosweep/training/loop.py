@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeGuard
 
 import torch
@@ -25,6 +25,7 @@ from echosweep.errors import UsageError
 from echosweep.training.adam import load_moments, moments
 from echosweep.training.batches import Batches
 from echosweep.training.ema import ema_beta, update_ema
+from echosweep.training.posthoc_ema import LENGTHS, power_beta, track_name
 
 
 class Step(NamedTuple):
@@ -41,11 +42,15 @@ class Step(NamedTuple):
 
 @dataclass
 class TrainState:
-    """All that training changes: weights, their average, Adam's moments, images and time so far."""
+    """All that training changes: weights, their averages, Adam's moments, images and time so far.
+
+    tracks: the averages that others are made of after training, by length; none unless asked for.
+    """
 
     denoiser: Denoiser
     average: Denoiser
     optimizer: torch.optim.Adam
+    tracks: dict[float, Denoiser] = field(default_factory=dict)
     nimg: int = 0
     seconds: float = 0.0
 
@@ -54,18 +59,30 @@ class TrainState:
         """Return the state before the first step; Adam (0.9, 0.999, 1e-8), no weight decay."""
         average = copy.deepcopy(denoiser).eval().requires_grad_(False)
         optimizer = torch.optim.Adam(denoiser.parameters(), lr=config.lr, fused=True)
-        return cls(denoiser.train(), average, optimizer)
+        lengths = LENGTHS if config.posthoc_ema else ()
+        tracks = {length: copy.deepcopy(average) for length in lengths}
+        return cls(denoiser.train(), average, optimizer, tracks)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that resuming needs, by name."""
         tensors = {f"model.{k}": v for k, v in self.denoiser.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        return tensors | moments(self.optimizer, self.denoiser)
+        return tensors | self.track_tensors() | moments(self.optimizer, self.denoiser)
+
+    def track_tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of the tracks, by length and name."""
+        return {
+            track_name(length, name): tensor
+            for length, track in self.tracks.items()
+            for name, tensor in track.state_dict().items()
+        }
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take over the tensors of `tensors()`, each to where it belongs."""
         self.denoiser.load_state_dict(_below("model.", tensors))
         self.average.load_state_dict(_below("average.", tensors))
+        for length, track in self.tracks.items():
+            track.load_state_dict(_below(track_name(length, ""), tensors))
         load_moments(self.optimizer, self.denoiser, tensors)
 
 
@@ -94,6 +111,9 @@ def train_steps(
         beta = ema_beta(state.nimg, config.batch, config.ema_halflife_kimg, config.ema_rampup)
         update_ema(average, weights, beta)
         state.nimg += config.batch
+        for length, track in state.tracks.items():
+            beta = power_beta(state.nimg, config.batch, length)
+            update_ema(list(track.parameters()), weights, beta)
         loss = float(total) / share  # waits for the device: the time below is of the whole step
         seconds = time.perf_counter() - started
         state.seconds += seconds

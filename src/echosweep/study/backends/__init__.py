@@ -5,7 +5,7 @@ folder, and says how it ended. It knows nothing of searches, and results pass th
 alone. Invariant: closing the iterator asks what runs to save and stop, and waits for it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +13,7 @@ from typing import Protocol
 from echosweep.study.trial import Trial
 
 # Exit codes of a worker; a negative one is the signal that it died of.
-DONE, FAILED, BUSY, STOPPED = 0, 1, 75, 130
+DONE, FAILED, FULL, BUSY, STOPPED = 0, 1, 28, 75, 130
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,11 @@ class Settings:
     options: tuple[tuple[str, str], ...] = ()
 
 
+Ended = Generator[tuple[Trial, int], None, None]
+
+
 class Backend(Protocol):
     """Something that runs trials."""
 
-    def run(self, trials: Sequence[Trial], study: Path) -> Iterator[tuple[Trial, int]]:
+    def run(self, trials: Sequence[Trial], study: Path) -> Ended:
         """Start every trial; yield each with the exit code of its worker as it ends."""

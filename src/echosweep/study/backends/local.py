@@ -1,16 +1,18 @@
 """Trials as processes of this machine: one a GPU, or its CPU cores shared out."""
 
-import contextlib
 import os
+import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from echosweep.errors import UsageError
-from echosweep.study.backends import BUSY, DONE, Settings
-from echosweep.study.backends.process import start, stop
-from echosweep.study.trial import Trial, folder, is_claimed, result
+from echosweep.study.backends import Ended, Settings
+from echosweep.study.backends.nursery import end, fork
+from echosweep.study.backends.process import without_worker
+from echosweep.study.trial import Trial
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 
@@ -18,37 +20,35 @@ _SECONDS_BETWEEN_LOOKS = 0.05
 class Local:
     """Runs trials here, as many at a time as there are slots."""
 
-    def __init__(self, settings: Settings, gpus: Sequence[str]) -> None:
-        self.slots, self.threads = share_out(settings, gpus, _cores())
+    def __init__(self, settings: Settings) -> None:
+        self.slots, self.threads = share_out(settings, gpus(), cores())
 
-    def run(self, trials: Sequence[Trial], study: Path) -> Iterator[tuple[Trial, int]]:
+    def run(self, trials: Sequence[Trial], study: Path) -> Ended:
         """Start the trials in order, each as a slot is free; yield each as it ends."""
         waiting, free = list(trials), list(self.slots)
-        running: list[tuple[Trial, subprocess.Popen[bytes], tuple[str, ...]]] = []
+        running: list[tuple[Trial, BaseProcess, tuple[str, ...]]] = []
         try:
             while waiting or running:
                 while waiting and free:
                     trial = waiting.pop(0)
-                    if result(study, trial):  # another runner did it meanwhile
-                        yield trial, DONE
-                    elif is_claimed(folder(study, trial.signature)):
-                        yield trial, BUSY
-                    else:
+                    code = without_worker(study, trial)
+                    if code is None:
                         slot = free.pop(0)
-                        process = start(study, trial.signature, threads=self.threads, devices=slot)
+                        process = fork(study, trial.signature, threads=self.threads, devices=slot)
                         running.append((trial, process, slot))
-                for entry in [e for e in running if e[1].poll() is not None]:
+                    else:
+                        yield trial, code
+                for entry in [e for e in running if not e[1].is_alive()]:
                     running.remove(entry)
                     trial, process, slot = entry
                     free.append(slot)
-                    yield trial, stop(process)
+                    yield trial, end(process)
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         finally:
             for _, process, _ in running:
-                with contextlib.suppress(ProcessLookupError):
-                    process.terminate()  # all at once: each may take a while to save
+                process.terminate()  # all at once: each may take a while to save
             for _, process, _ in running:
-                stop(process)
+                end(process)
 
 
 def share_out(
@@ -72,5 +72,17 @@ def share_out(
     return slots, max(1, cores // len(slots))
 
 
-def _cores() -> int:
+def gpus() -> list[str]:
+    """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name and name != "-1"]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+    return [str(i) for i, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU")]
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,7 +11,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from echosweep.study.trial import folder
+from echosweep.study.backends import BUSY, DONE
+from echosweep.study.trial import Trial, folder, is_claimed, result
+
+
+def without_worker(study: Path, trial: Trial) -> int | None:
+    """Return the code of a trial that another runner did, or does; None if it needs a worker."""
+    if result(study, trial):
+        return DONE
+    return BUSY if is_claimed(folder(study, trial.signature)) else None
 
 
 def start(

@@ -1,0 +1,165 @@
+"""Export the winner of a study: weights, images that may be given away, and cards for both.
+
+OUT/README.md               what is here, and what to do before it is shared
+OUT/model/                  the weights, config.yaml, and the model card
+OUT/guide/, sample.yaml     what guides them, if anything does, and how the images were drawn
+OUT/images/, png/, ...      a folder a format, with the dataset card
+
+Invariant: OUT is whole or absent. Its parts are made in OUT.partial, each renamed when it is whole,
+so the same call again makes only what is missing.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from echosweep import __version__, runs
+from echosweep.config import check_choice
+from echosweep.data.store import FrameStore, partial_path
+from echosweep.data.writer import begin_partial
+from echosweep.errors import UsageError
+from echosweep.export import FORMATS
+from echosweep.export.weights import copy_guide, copy_model, sampling
+from echosweep.export.winner import Winner, find_winner
+from echosweep.progress import Show, hidden
+from echosweep.reporting import figures
+from echosweep.reporting.cards import dataset_card, front_page, model_card
+
+_EXAMPLES, _COLUMNS, _LEAST = 36, 12, 64  # images on a card, in a row, and pixels of each
+_RESERVE = 1.05  # folders and tables
+
+
+def export(
+    study: str | Path,
+    out: str | Path,
+    *,
+    formats: Sequence[str] = ("store",),
+    num: int | None = None,
+    show: Show = hidden,
+) -> Path:
+    """Write the winner of the finished study `study` to the new folder `out`; return `out`.
+
+    formats: keys of FORMATS. num: the first images of those that were searched for copies and not
+    flagged; None takes all. Raises UsageError, before anything is written, for a study without a
+    winner that may be given away, for what was asked for wrongly, and where there is no room.
+    """
+    chosen = _chosen(formats)
+    winner, out = find_winner(Path(study)), Path(out)
+    num = _count(num, winner.images)
+    facts = _facts(winner, num)
+    task = {
+        "kind": "export",
+        "study": runs.signature([winner.final, winner.shift]),
+        "images": winner.images.content,
+        "formats": chosen,
+        "num": num,
+    }
+    with begin_partial(out, task) as unfinished:
+        _check_room(unfinished, winner, chosen, num)
+        with show("weights", "folders") as progress:
+            progress(0, 1)
+            _make(unfinished / "model", partial(_write_model, winner, facts))
+            if winner.guide:
+                _make(unfinished / "guide", partial(copy_guide, winner.guide))
+            progress(1, 1)
+        for name in chosen:
+            images = partial(_write_images, winner.images, name, facts, show)
+            _make(unfinished / FORMATS[name].folder, images)
+        runs.write_text(unfinished / "sample.yaml", yaml.safe_dump(facts["sampling"]))
+        folders = {FORMATS[name].folder: name for name in chosen}
+        runs.write_text(unfinished / "README.md", front_page(facts, folders))
+        unfinished.rename(out)
+        for name in ("task.json", ".lock"):  # what only resuming needed
+            (out / name).unlink()
+    runs.fsync_directory(out.parent)
+    return out
+
+
+def _chosen(formats: Sequence[str]) -> list[str]:
+    """Return the formats, each once; raise UsageError for an unknown one, or what one lacks."""
+    chosen = list(dict.fromkeys(formats))
+    for name in chosen or [""]:
+        check_choice("format", name, list(FORMATS))
+        FORMATS[name].check()
+    return chosen
+
+
+def _count(num: int | None, images: FrameStore) -> int:
+    num = len(images) if num is None else num
+    if not 0 < num <= len(images):
+        raise UsageError(f"--num {num}: 1 to {len(images)} images can be given away")
+    return num
+
+
+def _facts(winner: Winner, num: int) -> dict[str, Any]:
+    """Return what the cards say, see `cards.model_card`."""
+    final = winner.final
+    return {
+        "study": winner.name,
+        "data": winner.data,
+        "measure": final["measure"],
+        "evaluation": final["record"],
+        "paper": final.get("paper"),
+        "copies": final["copies"],
+        "shift": winner.shift,
+        "model": winner.model.facts,
+        "guide": winner.guide and winner.guide.facts,
+        "source": winner.source,
+        "sampling": sampling(winner.source["sample"], "guide" if winner.guide else None),
+        "num": num,
+        "available": len(winner.images),
+        "version": __version__,
+    }
+
+
+def _check_room(unfinished: Path, winner: Winner, formats: Sequence[str], num: int) -> None:
+    """Raise UsageError if what is still to be written does not fit on the disk."""
+    needed = _RESERVE * sum(_bytes(unfinished, winner, formats, num))
+    free = shutil.disk_usage(unfinished).free
+    if needed > free:
+        raise UsageError(
+            f"there is no room for {needed / 1e6:,.0f} MB in {unfinished} ({free / 1e6:,.0f} MB "
+            "are free); free some space, choose another --out, or fewer --formats or --num"
+        )
+
+
+def _bytes(unfinished: Path, winner: Winner, formats: Sequence[str], num: int) -> Iterator[int]:
+    """Yield the bytes, at most, of each part that is not there."""
+    for folder, weights in (("model", winner.model), ("guide", winner.guide)):
+        if weights and not (unfinished / folder).exists():
+            yield weights.path.with_suffix(".safetensors").stat().st_size
+    for name in formats:
+        if not (unfinished / FORMATS[name].folder).exists():
+            yield num * (winner.images.images[0].nbytes + FORMATS[name].overhead)
+
+
+def _make(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` make a folder under another name; sync and rename it. Once is enough."""
+    if folder.exists():
+        return
+    unfinished = partial_path(folder)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    write(unfinished)
+    os.sync()  # once: a sync for each of 50,000 small files would take longer than writing them
+    unfinished.rename(folder)
+
+
+def _write_model(winner: Winner, facts: dict[str, Any], folder: Path) -> None:
+    copy_model(winner.model, folder)
+    images = winner.images.images[:_EXAMPLES]
+    zoom = max(1, _LEAST // images.shape[2])
+    figures.save(figures.contact_sheet(images, _COLUMNS, zoom), folder / "examples.png")
+    runs.write_text(folder / "README.md", model_card(facts))
+
+
+def _write_images(
+    images: FrameStore, name: str, facts: dict[str, Any], show: Show, folder: Path
+) -> None:
+    with show(name, "images") as progress:
+        FORMATS[name].write(images, facts["num"], folder, progress)
+    runs.write_text(folder / "README.md", dataset_card(facts, FORMATS[name].about))

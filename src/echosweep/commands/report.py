@@ -1,0 +1,62 @@
+"""The report of a study, made from its records and a few images: seconds, on any machine.
+
+Invariant: nothing here imports torch, so a study done on a cluster is reported on a laptop, while
+it runs or after it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echosweep import runs
+from echosweep.data.store import FrameStore
+from echosweep.errors import EchoSweepError
+from echosweep.reporting.study_page import PAGE, write_study
+from echosweep.reporting.study_records import Study, read_study
+
+Images = NDArray[np.uint8]
+_SHOWN = 36
+
+
+def report(study: str | Path, out: str | Path | None = None) -> Path:
+    """Write the report of the folder `study` to `out`, by default STUDY/report; return its page.
+
+    Beside the page are every table as CSV, Tables 1 and 2 as LaTeX, every figure as PNG and PDF. A
+    study that is not finished has a report too, which says what is missing. Raises UsageError where
+    no study is, EchoSweepError for a damaged record.
+    """
+    folder = Path(out) if out else Path(study) / "report"
+    found = read_study(Path(study))
+    runs.check_writable(folder / PAGE)
+    pictures, notes = _pictures(found)
+    return write_study(folder, found, pictures, notes)
+
+
+def _pictures(study: Study) -> tuple[dict[str, Images], list[str]]:
+    """Return images by what they are, evenly spread, and why some are not there."""
+    pictures, notes = dict[str, Images](), list[str]()
+    for title, path, split in (("real, split test", study.data["path"], "test"), *_drawn(study)):
+        try:
+            store = FrameStore.open(study.path / path, verify=False)
+            if split and store.content != study.data["content"]:
+                raise EchoSweepError(f"{path} holds other images than those of the study")
+            pictures[title] = _spread(store, store.rows(split))
+        except EchoSweepError as error:
+            notes.append(f"no images ({title}): {error}")
+    return pictures, notes
+
+
+def _drawn(study: Study) -> Iterator[tuple[str, str, None]]:
+    """Yield the stores of generated images, without copies where they were sought."""
+    final = study.result_of("final") or {"control": None, "winner": None}
+    for side in filter(None, (final["control"], final["winner"])):
+        guided = side["candidate"]["sample"].get("guidance")
+        title = "generated, with guidance" if guided else "generated"
+        yield title, side["shareable"] or side["measure"]["files"]["images"], None
+
+
+def _spread(store: FrameStore, rows: NDArray[np.int64]) -> Images:
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, _SHOWN).astype(int))]
+    return np.asarray(store.images[chosen])

@@ -1,0 +1,40 @@
+"""Images as PNG files, and a table of their seeds and labels: what any program can look at."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from echosweep.data.store import FrameStore
+from echosweep.export.format import describe, each
+from echosweep.progress import Progress
+
+ABOUT = """\
+`NNNNNN.png`: 8 bits, lossless, grey (or RGB). `metadata.csv` names the seed and the labels of each;
+it is what Hugging Face's `imagefolder` loader reads.
+
+```python
+from datasets import load_dataset
+
+images = load_dataset("imagefolder", data_dir=".")
+```"""
+
+
+def write(store: FrameStore, num: int, out: Path, progress: Progress) -> None:
+    """Write the first `num` images as `out`/NNNNNN.png, with metadata.csv."""
+    out.mkdir()
+    rows: list[dict[str, Any]] = []
+    for picture in each(store, num, progress):
+        words = PngInfo()
+        words.add_text("Software", "EchoSweep")
+        words.add_text("Description", describe(store, picture))
+        name = f"{picture.name}.png"
+        Image.fromarray(picture.pixels).save(out / name, pnginfo=words)
+        rows.append({"file_name": name, "seed": picture.seed, **picture.labels})
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with (out / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)

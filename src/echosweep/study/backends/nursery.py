@@ -1,0 +1,74 @@
+"""Workers of this machine, forked from a process that has imported torch: they start in no time.
+
+The nursery is Python's fork server, which computes nothing itself, so what is forked from it holds
+no lock, no thread and no GPU. Invariant: a worker does not outlive the runner, whichever way that
+ends; asked to stop, it saves.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from echosweep.study.trial import folder
+
+_PRELOADED = ["echosweep.study.tasks"]
+
+
+def fork(study: Path, signature: str, *, threads: int, devices: Sequence[str] = ()) -> BaseProcess:
+    """Start the worker of a trial; what it prints goes to the trial's log.
+
+    threads: of its computations. devices: the GPUs that it may use, as CUDA_VISIBLE_DEVICES has
+    them.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    process = context.Process(target=_work, args=(study, signature, threads, devices))
+    process.start()
+    return process
+
+
+def end(process: BaseProcess, seconds: float = 60.0) -> int:
+    """Ask a worker to save and stop; kill it if it does not. Return its exit code."""
+    if process.is_alive():
+        process.terminate()
+        process.join(seconds)
+        process.kill()
+    process.join()
+    code = process.exitcode
+    process.close()
+    assert code is not None
+    return code
+
+
+def _work(study: Path, signature: str, threads: int, devices: Sequence[str]) -> None:
+    """Do the trial, in the process that was forked for it."""
+    os.setsid()  # Ctrl-C is the runner's to handle
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if devices:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+    path = folder(study, signature)
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / "log.txt").open("ab") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
+
+    import torch
+
+    from echosweep.study.worker import work_until_asked
+
+    torch.set_num_threads(threads)
+    threading.Thread(target=_stop_with_runner, daemon=True).start()
+    sys.exit(work_until_asked(study, signature))
+
+
+def _stop_with_runner() -> None:
+    """Stop, as if asked to, when the runner ends."""
+    runner = parent_process()
+    assert runner is not None
+    connection.wait([runner.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)

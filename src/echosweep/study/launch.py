@@ -1,0 +1,205 @@
+"""Run a study: everything checked first, then the stages, then the report.
+
+The same call continues a study that was interrupted, and joins one that is running. Invariant: a
+folder belongs to one recipe and one set of images; its stages may change, and only what depends on
+the change is done.
+"""
+
+import importlib.util
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from echosweep import runs
+from echosweep.config import check_choice
+from echosweep.data.phantom import phantom
+from echosweep.data.prepare import prepare
+from echosweep.data.store import FrameStore
+from echosweep.errors import UsageError
+from echosweep.progress import Show, hidden
+from echosweep.study import BACKENDS
+from echosweep.study.backends import Settings
+from echosweep.study.checks import check
+from echosweep.study.ledger import Ledger
+from echosweep.study.plan import check_disk
+from echosweep.study.recipe import Recipe, StageEntry
+from echosweep.study.runner import Runner, Say
+
+_FORMAT = 1
+_BEFORE = ("data", "ledger.journal", "ledger.lock")  # what may be there before study.json
+
+
+def study(
+    recipe: str | Path | Recipe,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    backend: str = "local",
+    settings: Settings | None = None,
+    storage: str | None = None,
+    exhaustive: bool = False,
+    retry_failed: bool = False,
+    show: Show = hidden,
+    say: Say = print,
+) -> Path:
+    """Run a recipe on a frame store into the folder `out`; return the page of its report.
+
+    recipe: a shipped one's name, a YAML file, or a Recipe. data: frame store; None where the recipe
+    makes its own. backend: a key of BACKENDS, with its settings. storage: a database URL for the
+    ledger, instead of a journal in `out`. exhaustive: train every cell to the end. retry_failed: do
+    what failed again. `say` hears of every trial that ends.
+
+    Raises UsageError for all that can be known to go wrong, before any work; EchoSweepError where
+    a stage has nothing left to choose from; KeyboardInterrupt, after saving, when stopped.
+    """
+    recipe, out = read(recipe, exhaustive), Path(out)
+    options = check(recipe)
+    check_choice("backend", backend, list(BACKENDS))
+    runs_on = BACKENDS[backend](settings or Settings(gpus=recipe.gpus))
+    _check_place(out, recipe, data)
+    ledger = _ledger(storage, out, recipe)
+    check_disk(recipe, data, out)
+    store = _data(recipe, out, data, show)
+    claim(out, recipe, store)
+    if retry_failed:
+        for error in (out / "trials").glob("*/error.json"):
+            error.unlink()
+    Runner(out, recipe, options, runs_on, ledger, show, say).run()
+    return _report(out)
+
+
+def _report(out: Path) -> Path:
+    """Return the page of the report, made if a record is newer than it."""
+    from echosweep.commands.report import report  # with matplotlib: not before the checks
+    from echosweep.reporting.study_page import PAGE
+
+    page = out / "report" / PAGE
+    records = [path.stat().st_mtime for path in (out / "stages").iterdir()]
+    return page if page.exists() and page.stat().st_mtime > max(records) else report(out)
+
+
+def read(
+    recipe: str | Path | Recipe,
+    exhaustive: bool = False,
+    *,
+    gpus: int | None = None,
+    features: str | None = None,
+    inception: Path | None = None,
+) -> Recipe:
+    """Return the recipe with what a machine changes of it; exhaustive: its halvings as grids."""
+    found = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    values = found.model_dump(exclude_unset=True)
+    if exhaustive:
+        values["stages"] = [_in_full(stage) for stage in found.stages]
+    if gpus is not None:
+        values["gpus"] = gpus
+    given = {"features": features, "inception": inception}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return Recipe.make({**values, "features": {**values.get("features", {}), **chosen}})
+
+
+def _in_full(stage: StageEntry) -> dict[str, Any]:
+    halved = stage.options.get("strategy") == "halving"
+    return stage.model_dump() | ({"strategy": "grid"} if halved else {})
+
+
+def settings_of(
+    recipe: Recipe, workers: int | None, address: str | None, options: Sequence[str]
+) -> Settings:
+    """Return a backend's settings; options: as partition=gpu. Raises UsageError for others."""
+    pairs = [tuple(option.split("=", 1)) for option in options]
+    if wrong := [option for option, pair in zip(options, pairs, strict=True) if len(pair) < 2]:
+        raise UsageError(f"--slurm {wrong[0]!r} must be NAME=VALUE, as partition=gpu")
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers {workers} must be 1 or more")
+    return Settings(workers, recipe.gpus, address, tuple((a, b) for a, b in pairs))
+
+
+def _check_place(out: Path, recipe: Recipe, data: str | Path | None) -> None:
+    """Raise UsageError where `out` is another recipe's, or no study, or there is no data."""
+    if data is None and recipe.data is None:
+        raise UsageError(
+            f"recipe {recipe.name!r} needs --data STORE; make one with `echosweep prepare VIDEOS "
+            "--out STORE`"
+        )
+    if data is not None and recipe.data is not None:
+        raise UsageError(f"recipe {recipe.name!r} makes its own data; leave --data out")
+    if (out / "study.json").exists():
+        known = runs.read_record(out / "study.json", "choose another --out")["identity"]
+        _check_same(out, known, {**recipe.identity(), "images": known["images"]})
+    elif out.exists() and any(path.name not in _BEFORE for path in out.iterdir()):
+        raise UsageError(f"{out} is not empty and not a study; choose another --out")
+
+
+def _check_same(out: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    changes = [
+        f"{name} was {known.get(name)!r}, now {value!r}"
+        for name, value in wanted.items()
+        if known.get(name) != value
+    ]
+    if changes:
+        raise UsageError(
+            f"{out} is the study of another recipe, or of other images ({'; '.join(changes)}); "
+            "stages may change, this may not: choose another --out"
+        )
+
+
+def _data(recipe: Recipe, out: Path, data: str | Path | None, show: Show) -> FrameStore:
+    """Return the data, the recipe's own made if it is not there."""
+    if recipe.data is None:
+        assert data is not None
+        return FrameStore.open(data)
+    store, made = out / "data" / "phantom", recipe.data
+    if not store.exists():
+        videos = out / "data" / "videos"
+        with show("phantom", "frames") as progress:
+            phantom(videos, made.videos, made.frames, progress=progress)
+        with show("prepare", "frames") as progress:
+            prepare(videos, store, size=made.size, every=made.every, progress=progress)
+        shutil.rmtree(videos)
+    return FrameStore.open(store)
+
+
+def _ledger(storage: str | None, out: Path, recipe: Recipe) -> Ledger | None:
+    """Return the ledger, checked; None without Optuna, where nobody asked for one."""
+    if storage is None and importlib.util.find_spec("optuna") is None:
+        return None
+    # Two labs, or two folders of one recipe, may write to one database.
+    ledger = Ledger(storage, out, f"{recipe.name}-{runs.signature(str(out.resolve()), 8)}")
+    ledger.check()
+    return ledger
+
+
+def claim(out: Path, recipe: Recipe, store: FrameStore) -> None:
+    """Write study.json and recipe.yaml; raise UsageError for other images than before."""
+    for split in (recipe.select.split, recipe.report.split):
+        store.rows(split)
+    # Not the images alone: the same ones split otherwise would let test videos choose.
+    identity = recipe.identity() | {"images": runs.signature(store.manifest["sha256"])}
+    path = out / "study.json"
+    if path.exists():
+        known = runs.read_record(path, "choose another --out")["identity"]
+        _check_same(out, known, identity)
+    source = store.manifest.get("source", {})
+    runs.write_record(
+        path,
+        {
+            "format": _FORMAT,
+            "identity": identity,
+            "data": {
+                "path": str(store.path.resolve()),
+                "content": store.content,
+                "name": source.get("name", store.path.name),
+                "kind": source.get("kind"),
+                "preparation": store.manifest["preparation"],
+                "splits": store.manifest["splits"],
+            },
+            "features": recipe.features.model_dump(mode="json"),
+            "gpus": recipe.gpus,
+        },
+    )
+    values = recipe.model_dump(mode="json", exclude_unset=True)
+    runs.write_text(out / "recipe.yaml", yaml.safe_dump(values, sort_keys=False))

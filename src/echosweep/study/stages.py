@@ -1,0 +1,264 @@
+"""The stages of a study: each takes candidates, has trials done, and keeps the best for the next.
+
+A stage is a function of its options, the candidates and the results; it never looks back at an
+earlier stage, and asking again for what is done costs nothing. Invariant: what chooses is measured
+as `select` says, what is reported as `report` says, and no stage uses the one for the other.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from echosweep.config import Config, Registry, registered
+from echosweep.config.base import PositiveInt
+from echosweep.errors import EchoSweepError
+from echosweep.study.candidate import Candidate
+from echosweep.study.recipe import Dimension, Recipe
+from echosweep.study.search import Row, at_budget, filled, finished, knee, row_of, saved
+from echosweep.study.strategies import Proposal, Scores, Settings, Strategy
+from echosweep.study.trial import Trial
+
+Result = dict[str, Any]
+
+
+class Bench(NamedTuple):
+    """What a stage works with: the recipe, and what has trials done.
+
+    do: returns results in the order of the trials, {"state": "complete" or "failed", ...}; where
+    some are not there yet, it calls its second argument at first and whenever one has come in.
+    peek: the result of a trial by its signature, if it is there. note: keeps the stage's record.
+    """
+
+    recipe: Recipe
+    do: Callable[[Sequence[Trial], Callable[[], None]], list[Result]]
+    peek: Callable[[str], Result | None]
+    note: Callable[[dict[str, Any]], None]
+
+
+class Outcome(NamedTuple):
+    """What a stage leaves: the candidates for the next, and its record."""
+
+    candidates: list[Candidate]
+    record: dict[str, Any]
+
+
+class SearchOptions(Settings):
+    """A search over fields of the candidates."""
+
+    space: dict[str, Dimension] = Field(min_length=1)
+    set: dict[str, Any] = Field({}, description="values that every proposal has")
+    strategy: Annotated[str, Registry("study", "STRATEGIES")] = "grid"
+    choose: Literal["best", "knee"] = "best"
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.02, description="knee: the fewest NFE within this share of the best"
+    )
+    baseline: bool = Field(False, description="also what came in: kept if nothing beats it")
+
+
+class FloorOptions(Config):
+    """How real images are compared with real ones."""
+
+    splits: PositiveInt = 5
+    num: PositiveInt | None = None
+
+
+class ShiftOptions(Config):
+    """Which classifiers try to tell generated from real images."""
+
+    classifiers: Annotated[tuple[str, ...], Registry("evaluation", "CLASSIFIERS")] = ()
+    num: PositiveInt | None = None
+    epochs: PositiveInt = 50
+    batch: PositiveInt = 128
+    repeats: PositiveInt = 3
+    split: Literal["val", "test"] = "test"
+
+
+class FinalOptions(Config):
+    """What is measured of the winner."""
+
+    metrics: str = "all"
+    rate: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.01, description="share of innocent images that the search for copies flags"
+    )
+
+
+def search(options: SearchOptions, candidates: list[Candidate], bench: Bench) -> Outcome:
+    """Measure proposals round by round; keep the best, or the cheapest that is nearly as good."""
+    rows: list[Row] = []
+    tried: dict[str, Candidate] = {}
+    record = _begun(options, bench)
+    for proposals, hand_back in _rounds(options, candidates, bench.recipe.seed):
+        made = [_proposed(candidates, options, proposal) for proposal in proposals]
+        trials = [_measured(bench.recipe, candidate) for candidate in made]
+        number = 1 + max((row["round"] for row in rows), default=-1)
+        new = [row_of(t, p, number) for t, p in zip(trials, proposals, strict=True)]
+        before, score = rows, bench.recipe.select.score
+
+        def note(before: list[Row] = before, new: list[Row] = new, score: str = score) -> None:
+            seen = [filled(row, bench.peek(row["signature"]), score) for row in new]
+            bench.note(record | {"trials": _once([*before, *seen])})
+
+        results = bench.do(trials, note)
+        new = [filled(row, result, score) for row, result in zip(new, results, strict=True)]
+        tried |= {trial.signature: one for trial, one in zip(trials, made, strict=True)}
+        rows = _once([*rows, *new])
+        hand_back([row["score"] for row in new])
+        record["metric"] = next((r["metric"] for r in results if "metric" in r), record["metric"])
+    ranked = knee(rows, options.tolerance) if options.choose == "knee" else finished(rows)
+    if not ranked:
+        errors = "; ".join(sorted({str(row["error"]) for row in rows if row["error"]}))
+        raise EchoSweepError(f"every trial failed: {errors}")
+    kept = ranked[: options.keep]
+    record |= {
+        "trials": rows,
+        "selected": [
+            {"signature": row["signature"], "candidate": tried[row["signature"]].task()}
+            for row in kept
+        ],
+        "why": _why(options, ranked, rows),
+    }
+    if options.strategy == "halving":
+        record["saved"] = saved(rows, _space(options, candidates), candidates[0], options.eta)
+    return Outcome([tried[row["signature"]] for row in kept], record)
+
+
+def _begun(options: SearchOptions, bench: Bench) -> dict[str, Any]:
+    return {
+        "options": options.model_dump(mode="json"),
+        "score": bench.recipe.select.score,
+        "metric": None,
+        "trials": [],
+        "selected": [],
+        "why": "",
+        "saved": None,
+    }
+
+
+def _rounds(
+    options: SearchOptions, candidates: Sequence[Candidate], seed: int
+) -> Iterator[tuple[list[Proposal], Callable[[Scores], None]]]:
+    """Yield each round of proposals, and what takes its scores before the next one is asked for.
+
+    The baseline goes before the first round; the strategy does not hear of it.
+    """
+    from echosweep.study import STRATEGIES  # here, not above: it names this module
+
+    strategy: Strategy = STRATEGIES[options.strategy]
+    rounds = strategy(_space(options, candidates), options, seed)
+    scores: list[float | None] = []
+    if options.baseline:
+        yield [Proposal({})], lambda found: None
+    proposals = next(rounds)
+    while True:
+        yield proposals, lambda found: scores.__setitem__(slice(None), found)
+        try:
+            proposals = rounds.send(list(scores))
+        except StopIteration:
+            return
+
+
+def _space(options: SearchOptions, candidates: Sequence[Candidate]) -> Mapping[str, Dimension]:
+    """Return the space, with which of several candidates to change as a dimension of its own."""
+    several = {"candidate": tuple(range(len(candidates)))} if len(candidates) > 1 else {}
+    return several | options.space
+
+
+def _proposed(
+    candidates: Sequence[Candidate], options: SearchOptions, proposal: Proposal
+) -> Candidate:
+    changes = dict(proposal.changes)
+    base = candidates[int(changes.pop("candidate", 0))]
+    if not proposal.changes:
+        return base
+    return at_budget(base.changed(options.set | changes), proposal.budget)
+
+
+def _measured(recipe: Recipe, candidate: Candidate) -> Trial:
+    chooses = recipe.select
+    params = {"num": chooses.num, "seed": chooses.seed, "split": chooses.split}
+    return Trial("measure", {"candidate": candidate.task(), **params})
+
+
+def _once(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows, one a trial: what was proposed twice stands where it was proposed first."""
+    return list({row["signature"]: row for row in reversed(rows)}.values())[::-1]
+
+
+def _why(options: SearchOptions, ranked: Sequence[Row], rows: Sequence[Row]) -> str:
+    best, lost = ranked[0], sum(row["state"] == "failed" for row in rows)
+    text = f"{best['label']} has the lowest distance, {best['score']:.4g}"
+    lowest = min(ranked, key=lambda row: float(row["score"]))
+    if options.choose == "knee":
+        text = (
+            f"{best['label']} has the fewest evaluations ({best['nfe']}) within "
+            f"{options.tolerance:.0%} of the lowest distance: {best['score']:.4g}, the lowest is "
+            f"{lowest['score']:.4g} ({lowest['label']})"
+        )
+    others = sorted(row["score"] for row in ranked[1:])
+    text += f"; the next is {others[0]:.4g}" if others and options.choose == "best" else ""
+    return text + (f"; {lost} trials failed" if lost else "")
+
+
+def floor(options: FloorOptions, candidates: list[Candidate], bench: Bench) -> Outcome:
+    """Measure real against real images: what no candidate can beat."""
+    params = options.model_dump(mode="json") | {"seed": bench.recipe.seed}
+    return _single([Trial("floor", params)], candidates, bench, options)
+
+
+def shift(options: ShiftOptions, candidates: list[Candidate], bench: Bench) -> Outcome:
+    """Ask classifiers whether the best candidate's images can be told from real ones."""
+    reported = bench.recipe.report
+    params = options.model_dump(mode="json") | {
+        "candidate": candidates[0].task(),
+        "classifiers": list(options.classifiers or registered("evaluation", "CLASSIFIERS")),
+        "num": options.num or reported.num,
+        "seed": reported.seed,
+    }
+    return _single([Trial("shift", params)], candidates, bench, options)
+
+
+def final(options: FinalOptions, candidates: list[Candidate], bench: Bench) -> Outcome:
+    """Report the best candidate, and the same without guidance, by images that chose nothing."""
+    winner, reported = candidates[0], bench.recipe.report
+    shared = options.model_dump(mode="json") | reported.model_dump(mode="json")
+    reported_ones = [winner, *([winner.unguided()] if winner.sample.guidance else [])]
+    trials = [Trial("final", {"candidate": one.task(), **shared}) for one in reported_ones]
+    outcome = _single(trials, candidates, bench, options)
+    results = outcome.record.pop("results")
+    winner_result, control = [*results, None][:2]
+    return outcome._replace(
+        record=outcome.record | {"result": {"winner": winner_result, "control": control}}
+    )
+
+
+def _single(
+    trials: Sequence[Trial], candidates: list[Candidate], bench: Bench, options: Config
+) -> Outcome:
+    """Have trials done that choose nothing; one that fails leaves None, and the rest go on."""
+    names = (trials[0].task, "without guidance")
+    rows = [
+        row_of(trial, Proposal({}), 0) | {"label": name}
+        for trial, name in zip(trials, names, strict=False)
+    ]
+    record = {"options": options.model_dump(mode="json"), "trials": rows}
+
+    def seen() -> list[Row]:
+        states = (bench.peek(row["signature"]) or row for row in rows)
+        return [
+            row | {"state": now["state"], "error": now.get("error")}
+            for row, now in zip(rows, states, strict=True)
+        ]
+
+    results = bench.do(trials, lambda: bench.note(record | {"trials": seen()}))
+    good = [result if result["state"] == "complete" else None for result in results]
+    state = "done" if all(good) else "failed"
+    found = {"trials": seen(), "state": state, "result": good[0], "results": good}
+    return Outcome(candidates, record | found)
+
+
+class Stage(NamedTuple):
+    """A kind of stage: its options, and what runs it."""
+
+    options: type[Config]
+    run: Callable[[Any, list[Candidate], Bench], Outcome]

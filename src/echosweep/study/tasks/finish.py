@@ -1,0 +1,80 @@
+"""Report a candidate: fresh seeds, patients that chose nothing, every metric, copies removed."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from echosweep import runs
+from echosweep.commands.copies import copies
+from echosweep.errors import UsageError
+from echosweep.study.candidate import Candidate
+from echosweep.study.commands import Drawn
+from echosweep.study.tasks.measure import about, compare, distances, rows_in
+from echosweep.study.workshop import Workshop
+
+
+def finish(
+    workshop: Workshop,
+    *,
+    candidate: dict[str, Any],
+    num: int,
+    seed: int,
+    split: str,
+    metrics: str,
+    rate: float,
+) -> dict[str, Any]:
+    """Return what is reported of a candidate, and the store of its images that may be shared.
+
+    paper: the distance by the protocol of Reynaud & Kainz 2023, real images of the training split
+    on one side, which flatters a model that remembers them.
+    """
+    made = Candidate.make(candidate)
+    images = workshop.images(made, num, seed)
+    drawn = Drawn(num, seed, min(num, rows_in(workshop.data, split)), split, metrics)
+    record = compare(workshop, images, drawn, workshop.study / "evaluation" / images.name)
+    trained_on = made.train.split
+    as_published = Drawn(
+        num, seed, min(num, rows_in(workshop.data, trained_on)), trained_on, "frechet"
+    )
+    paper = compare(workshop, images, as_published)
+    return {
+        "measure": {
+            **about(workshop, made, images, drawn),
+            **distances(record),
+            "n_generated": record["n_generated"],
+            "n_reference": record["n_reference"],
+            "environment": runs.environment(),
+        },
+        "record": record,
+        "paper": {
+            "split": trained_on,
+            "n": paper["n_reference"],
+            **distances(paper),
+        },
+        "candidate": made.model_dump(mode="json"),
+        **_shareable(workshop, images, trained_on, rate),
+    }
+
+
+def _shareable(workshop: Workshop, images: Path, trained_on: str, rate: float) -> dict[str, Any]:
+    """Return what the search for copies found, and the store without them."""
+    kept = images.with_name(images.name + "-shareable")
+    shutil.rmtree(kept, ignore_errors=True)  # of a search that was cut short
+    try:
+        found = copies(
+            images,
+            workshop.data,
+            train_split=trained_on,
+            rate=rate,
+            drop=kept,
+            out=workshop.study / "copies" / images.name,
+            config=workshop.features.model_copy(update={"features": workshop.features.chosen[:1]}),
+            show=workshop.show,
+        )
+    except UsageError as error:  # too few real images to know what an innocent one looks like
+        return {"copies": {"error": str(error)}, "shareable": None}
+    assert found
+    return {
+        "copies": {name: value for name, value in found.items() if name != "images"},
+        "shareable": str(kept.relative_to(workshop.study)),
+    }

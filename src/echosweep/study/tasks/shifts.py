@@ -1,0 +1,40 @@
+"""Ask classifiers whether they can tell a candidate's images from real ones, guided or not."""
+
+from typing import Any
+
+from echosweep.commands.shift import shift
+from echosweep.study.candidate import Candidate
+from echosweep.study.workshop import Workshop
+
+
+def shifts(
+    workshop: Workshop,
+    *,
+    candidate: dict[str, Any],
+    num: int,
+    seed: int,
+    split: str | None,
+    classifiers: list[str],
+    epochs: int,
+    batch: int,
+    repeats: int,
+) -> dict[str, Any]:
+    """Return the record of `echosweep shift`: without guidance, and with it where there is some."""
+    made = Candidate.make(candidate)
+    plain = workshop.images(made.unguided(), num, seed)
+    guided = workshop.images(made, num, seed) if made.sample.guidance else None
+    record = shift(
+        plain,
+        workshop.data,
+        after=guided,
+        classifiers=classifiers,
+        epochs=epochs,
+        batch=batch,
+        repeats=repeats,
+        split=split,
+        seed=seed,
+        out=workshop.study / "shift" / plain.name,
+        show=workshop.show,
+    )
+    assert record
+    return record

@@ -1,0 +1,105 @@
+"""The process that does one trial: `python -m echosweep.study.worker STUDY SIGNATURE`.
+
+It holds the trial's lock as long as it lives and writes what came out, so whoever started it reads
+the folder, not its words. Invariant: it does not outlive its starter; asked to stop, it saves.
+"""
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from echosweep import runs
+from echosweep.config import FeatureConfig
+from echosweep.study.backends import BUSY, DONE, FAILED, FULL, STOPPED
+from echosweep.study.status import reporter
+from echosweep.study.trial import claimed, folder, get, result
+
+_FIX = "run the study again"
+
+
+def work(study: Path, signature: str) -> int:
+    """Do the trial, unless it is done or another process does it; return the exit code."""
+    path = folder(study, signature)
+    with claimed(path) as free:
+        if not free:
+            return BUSY
+        if found := result(study, signature):
+            return DONE if found["state"] == "complete" else FAILED
+        try:
+            runs.write_record(path / "result.json", _do(study, signature))
+        except KeyboardInterrupt:
+            return STOPPED
+        except OSError as error:
+            if error.errno in runs.NO_SPACE:
+                return FULL
+            return _fail(path, error)
+        except Exception as error:
+            return _fail(path, error)
+    return DONE
+
+
+def _do(study: Path, signature: str) -> dict[str, Any]:
+    # Here, not above: they take seconds, and the lock is to be held before.
+    from torch.cuda import device_count
+
+    from echosweep.study.tasks import TASKS
+    from echosweep.study.workshop import Workshop
+
+    facts = runs.read_record(study / "study.json", _FIX)
+    trial = get(study, signature)
+    features = FeatureConfig.make({**facts["features"], "cache": study / "features"})
+    workshop = Workshop(
+        study,
+        Path(facts["data"]["path"]),
+        features,
+        min(facts["gpus"], device_count()),
+        reporter(folder(study, signature)),
+    )
+    return {"task": trial.task, **TASKS[trial.task](workshop, **trial.params)}
+
+
+def _fail(path: Path, error: Exception) -> int:
+    text = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
+    traceback.print_exception(error)
+    record = {
+        "error": " ".join(text.split()),
+        "traceback": "".join(traceback.format_exception(error)),
+        "environment": runs.environment(),
+    }
+    runs.write_record(path / "error.json", record)
+    return FAILED
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _stop_with_starter() -> None:
+    """Stop, as if asked to, when the starter's end of our standard input closes."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def work_until_asked(study: Path, signature: str) -> int:
+    """Do the trial, or save and stop when SIGTERM comes; return the exit code."""
+    try:
+        signal.signal(signal.SIGTERM, _interrupt)
+        return work(study, signature)
+    except KeyboardInterrupt:  # before there was anything to save
+        return STOPPED
+
+
+def main() -> None:
+    """Do the trial that the command line names."""
+    study, signature = sys.argv[1:]
+    threading.Thread(target=_stop_with_starter, daemon=True).start()
+    sys.exit(work_until_asked(Path(study), signature))
+
+
+if __name__ == "__main__":
+    main()

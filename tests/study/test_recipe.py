@@ -1,0 +1,127 @@
+"""Recipes: what is wrong with one is said when it is read, in one line with the fix."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from echosweep.errors import UsageError
+from echosweep.published import INCEPTION
+from echosweep.study.candidate import Candidate
+from echosweep.study.checks import check
+from echosweep.study.launch import read
+from echosweep.study.recipe import Recipe, shipped
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_shipped_recipe_can_be_run(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "weights.pth").touch()
+    monkeypatch.setenv(INCEPTION.variable, str(tmp_path / "weights.pth"))
+    recipe = Recipe.load(name)
+    options = check(recipe)
+    assert recipe.name == name
+    assert list(options) == [stage.name for stage in recipe.stages]
+    assert recipe.cost is not None
+    assert recipe.select.split != recipe.report.split
+
+
+def test_a_recipe_file_is_read_as_it_was_written(tmp_path: Path) -> None:
+    recipe = Recipe.load("demo")
+    values = recipe.model_dump(mode="json", exclude_unset=True)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values))
+    assert Recipe.load(tmp_path / "mine.yaml") == recipe
+
+
+def test_an_exhaustive_recipe_prunes_nothing() -> None:
+    strategies = {
+        name: stage.strategy
+        for name, stage in check(read("demo", exhaustive=True)).items()
+        if hasattr(stage, "strategy")
+    }
+    assert strategies["networks"] == "grid"
+    assert strategies["autoguidance"] == "tpe"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"stagess": []}, "'stagess'; did you mean 'stages'"),
+        ({"stages": [{"name": "a", "stage": "serch"}]}, "'serch' is not known; did you mean"),
+        ({"stages": [{"name": "a", "spaec": {}}]}, "'spaec'"),
+        ({"stages": [{"name": "a", "space": {"train.lrr": [1e-3]}}]}, "did you mean 'train.lr'"),
+        ({"stages": [{"name": "a", "space": {"train.network": ["adn"]}}]}, "did you mean 'adm'"),
+        ({"stages": [{"name": "a", "space": {"epoch": [1]}}]}, "needs sample.guidance"),
+        ({"stages": [{"name": "a", "space": {"weak": [0.5]}}]}, "needs sample.guidance"),
+        ({"stages": [{"name": "a", "space": {"sample.w1": [1.0]}}]}, "needs --guidance"),
+        ({"stages": [{"name": "a", "stage": "shift"}]}, "a search before it"),
+        ({"stages": [{"name": "a", "stage": "final"}]}, "a search before it"),
+        (
+            {"stages": [{"name": "a", "space": {"train.lr": {"low": 1e-4, "high": 1e-3}}}]},
+            "list the values",
+        ),
+        (
+            {
+                "stages": [
+                    {"name": "a", "space": {"train.lr": [1e-3]}, "choose": "knee"},
+                ]
+            },
+            "knee needs",
+        ),
+        (
+            {"stages": [{"name": n, "space": {"train.lr": [1e-3]}} for n in "aa"]},
+            "its own name",
+        ),
+        ({"features": {"features": ["inception"]}}, "no Inception weights"),
+        ({"select": {"split": "test"}}, "select.split"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_the_fix(
+    small_recipe: dict[str, Any],
+    change: dict[str, Any],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(INCEPTION.variable, raising=False)
+    with pytest.raises(UsageError) as error:
+        check(Recipe.make({**small_recipe, **change}, where="key in recipe:"))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_averages_need_what_they_are_made_of(small_recipe: dict[str, Any]) -> None:
+    base = small_recipe["base"]
+    base = {**base, "train": {**base["train"], "posthoc_ema": False}}
+    stages = [{"name": "a", "space": {"ema": [0.1]}}]
+    with pytest.raises(UsageError, match=r"train\.posthoc_ema: true"):
+        check(Recipe.make({**small_recipe, "base": base, "stages": stages}))
+
+
+def test_reading_and_checking_needs_no_torch() -> None:
+    code = (
+        "import sys; from echosweep.study.launch import read;"
+        "from echosweep.study.checks import check; check(read('demo'));"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_candidate_says_what_decides_its_images(small_recipe: dict[str, Any]) -> None:
+    plain = Candidate.make(small_recipe["base"])
+    other = plain.changed({"train.snapshots": 5, "weak": 0.5, "discriminator.lr": 1e-5})
+    assert other.identity() == plain.identity()
+    assert plain.changed({"sample.steps": 7}).identity() != plain.identity()
+    guided = plain.changed({"sample.guidance": "autoguidance", "sample.w1": 0.5})
+    assert guided.changed({"weak": 0.5}).identity() != guided.identity()
+    assert guided.unguided().identity() == plain.identity()
+
+
+def test_a_candidate_is_made_again_from_its_task(small_recipe: dict[str, Any]) -> None:
+    base = Candidate.make(small_recipe["base"])
+    for guidance in (None, "autoguidance", "discriminator"):
+        candidate = base.changed({"sample.guidance": guidance, "ema": 0.1})
+        assert Candidate.make(candidate.task()).identity() == candidate.identity()
