@@ -15,11 +15,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from echosweep.study.backends import Backend
 from echosweep.study.candidate import Candidate
 from echosweep.study.trial import Trial, folder, is_claimed, put
+
+# Read as Ray is imported; else it leaves a token in the home folder of who runs the tests.
+os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
 
 SLURM = all(shutil.which(name) for name in ("slurmctld", "slurmd", "munged", "sbatch"))
 
@@ -82,18 +83,13 @@ def ray_nodes() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 100_000_000}
-    # Ray writes a token into the home folder of who starts it, unless told not to.
-    settings = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-        try:
-            cluster.add_node(**node)
-            yield cluster
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    try:
+        cluster.add_node(**node)
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
 
 
 def add(study: Path, trial: Trial) -> Trial:

@@ -80,7 +80,7 @@ def run(
         from echosweep.study.plan import plan, print_plan
 
         check(chosen)
-        print_plan(plan(chosen, data, workers=workers, gpus=chosen.gpus))
+        print_plan(plan(chosen, data, workers=workers, gpus=chosen.gpus, show=bar))
         return
     page = launch(
         chosen,

@@ -33,12 +33,11 @@ from echosweep.training.batches import class_names, load_batches, load_rows, row
 from echosweep.training.estimate import estimate
 from echosweep.training.log import Log
 from echosweep.training.loop import TrainState, held_out_loss, share_of_batch, train_steps
-from echosweep.training.posthoc_ema import stored_tracks, track_path
+from echosweep.training.posthoc_ema import STORED, stored_tracks, track_path
 
 _STATES_KEPT = 2
 _LOST_STEPS = 10  # one step of a bad batch is mended, so many in a row are not
 _HELD_OUT_IMAGES = 256
-_TRACKS_STORED = 20  # times in a run
 
 
 def train(
@@ -150,7 +149,7 @@ class Run:
             progress(*self._position(done), step.nimg)
             if _passed(before, done, self.config.snapshots):
                 self._snapshot(log)
-            if self.config.posthoc_ema and _passed(before, done, _TRACKS_STORED):
+            if self.config.posthoc_ema and _passed(before, done, STORED):
                 self._store_tracks()
             before = done
             if done >= 1 or asked or self.state.seconds - saved > self._checkpoint_seconds:

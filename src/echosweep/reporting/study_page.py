@@ -35,7 +35,7 @@ from echosweep.reporting.study_tables import Row, stage_rows
 
 Images = NDArray[np.uint8]
 PAGE = "study.html"
-_LISTED = 100  # trials of a stage on the page; trials.csv has all
+_LISTED = 100  # trials in a table of the page; the CSV have all
 _LEAST, _COLUMNS = 64, 6  # pixels that an image takes in a sheet, at least; images in a row
 _DPI = 100
 _HOW = {  # by the strategy of a search, by the kind of another stage
@@ -97,6 +97,11 @@ def _content(study: Study, drawn: Mapping[str, Figure]) -> dict[str, Any]:
     answer, best = find_answer(study), best_so_far(study)
     shift, floor = study.result_of("shift"), study.result_of("floor")
     classifiers = study_tables.table2(shift)
+    searched = {
+        "samplers": study_tables.sampler_rows(study),
+        "training": study_tables.training_rows(study),
+        "guidance": study_tables.guidance_rows(study),
+    }
     return {
         **{"study": study, "answer": answer, "best": best, "tried": len(study.results)},
         "title": title_of(study, answer, best),
@@ -104,9 +109,8 @@ def _content(study: Study, drawn: Mapping[str, Figure]) -> dict[str, Any]:
         "steps": list(steps(study)),
         "networks": study_tables.table1(study),
         "row_commands": list(_commands(study)),
-        "samplers": study_tables.sampler_rows(study),
-        "training": study_tables.training_rows(study),
-        "guidance": study_tables.guidance_rows(study),
+        **{name: rows[:_LISTED] for name, rows in searched.items()},
+        "more": {name: len(rows[_LISTED:]) for name, rows in searched.items()},
         **{"fate": fate, "metric_of": metric_of, "duration": duration},
         "shift": shift,
         "names": NAMES,

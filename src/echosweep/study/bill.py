@@ -18,6 +18,7 @@ from echosweep.study.trial import Trial
 from echosweep.study.workshop import DISCRIMINATOR_SEED
 from echosweep.training.discriminator import steps_an_epoch
 from echosweep.training.discriminator_accuracy import LEVELS
+from echosweep.training.posthoc_ema import STORED
 
 # Times of guided sampling over unguided, and of a discriminator's step over its model's: as
 # measured by benchmarks/guidance.py (docs/results/guidance.md). A weaker model is one evaluation.
@@ -26,7 +27,7 @@ _DISCRIMINATOR_STEP = 0.28
 _DISCRIMINATOR_WEIGHTS = 0.36  # at most, of its model's: the encoder of the U-Net
 # Evaluations, about, in which a discriminator is measured on one image of each side at a level.
 _MEASURED = 2.4
-_HELD_OUT_IMAGES, _TRACKS_STORED, _STATES = 256, 20, 2  # of a run
+_HELD_OUT_IMAGES, _STATES = 256, 2  # of a run
 _FLOAT = 4
 
 
@@ -112,7 +113,7 @@ class Bill:
         seconds += snapshots * self._snapshot(config) * network.evaluation
         tracks = 2 if config.posthoc_ema else 0
         # Of the weights: snapshots, the end, tracks, and resumable checkpoints with moments.
-        copies = snapshots + 1 + tracks * _TRACKS_STORED * new + begins * _STATES * (4 + tracks)
+        copies = snapshots + 1 + tracks * STORED * new + begins * _STATES * (4 + tracks)
         return [Cost(seconds, copies * network.parameters * _FLOAT, network.memory_gb)]
 
     def _snapshot(self, config: TrainConfig) -> int:

@@ -250,7 +250,7 @@ def print_plan(plan: dict[str, Any]) -> None:
     total = plan["total"]
     table.add_row(f"in all: {total['trials']} trials", *_numbers(total), style="bold")
     console = Console(markup=False, highlight=False)
-    console.print(f"{plan['recipe']} on {plan['device']}, {plan['threads']} threads a trial")
+    console.print(f"{plan['recipe']} on {plan['device']}, threads of a trial: {plan['threads']}")
     console.print(table)
     for note in plan["notes"]:
         console.print(note)

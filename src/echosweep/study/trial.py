@@ -12,13 +12,15 @@ for the same trial again finds it done. A process that dies gives its lock back,
 
 import contextlib
 import fcntl
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from echosweep import runs
 
+_SECONDS_BETWEEN_TRIES = 0.02
 _FIX = "remove its folder to do the trial again"
 
 
@@ -64,16 +66,28 @@ def result(study: Path, trial: Trial | str) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def claimed(path: Path) -> Iterator[bool]:
-    """Hold a trial's folder as long as this process lives; yield False where another holds it."""
+def claimed(path: Path, seconds: float = 0.0) -> Iterator[bool]:
+    """Hold a trial's folder as long as this process lives; yield False where another holds it.
+
+    seconds: how long to try, as whoever only looks holds it for an instant.
+    """
     path.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + seconds
     with (path / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
+        while not _locked(file):
+            if time.monotonic() >= until:
+                yield False
+                return
+            time.sleep(_SECONDS_BETWEEN_TRIES)
         yield True
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_claimed(path: Path) -> bool:

@@ -19,12 +19,13 @@ from echosweep.study.status import reporter
 from echosweep.study.trial import claimed, folder, get, result
 
 _FIX = "run the study again"
+_PATIENCE = 0.2  # seconds
 
 
 def work(study: Path, signature: str) -> int:
     """Do the trial, unless it is done or another process does it; return the exit code."""
     path = folder(study, signature)
-    with claimed(path) as free:
+    with claimed(path, _PATIENCE) as free:
         if not free:
             return BUSY
         if found := result(study, signature):

@@ -27,6 +27,7 @@ from echosweep.progress import Progress, Show
 from echosweep.study.candidate import Candidate
 from echosweep.study.commands import discriminate_command, sample_command, train_command
 from echosweep.training import checkpoint
+from echosweep.training.posthoc_ema import stored_tracks
 
 DISCRIMINATOR_SEED = 20_000_000  # beyond those that choose and those that report
 
@@ -55,6 +56,11 @@ class Workshop:
     def run(self, config: TrainConfig) -> Path:
         """Return the folder in which a model is trained, to this budget or beyond."""
         return self.study / "runs" / runs.signature(config.identity())
+
+    def _aside(self, config: TrainConfig) -> Path:
+        """Return the folder of a run to this budget alone."""
+        run = self.run(config)
+        return run.with_name(f"{run.name}-{_signature(config, None)}")
 
     def images(self, candidate: Candidate, num: int, seed: int) -> Path:
         """Return the frame store of `num` images of a candidate, from `seed` on."""
@@ -98,7 +104,7 @@ class Workshop:
     def _trained(self, config: TrainConfig) -> Path:
         out = self.run(config)
         if _is_beyond(out, config):  # weights on the way there are not kept at every budget
-            out = out.with_name(f"{out.name}-{_signature(config, None)}")
+            out = self._aside(config)
         with self._alone(out), self.show("train", "images") as progress:
             self._call(
                 train_command(self.data, out, config),
@@ -108,11 +114,13 @@ class Workshop:
 
     def _average(self, candidate: Candidate, path: Path) -> None:
         plain = self.weights(candidate.model_copy(update={"ema": None}))
-        at_kimg = checkpoint.read_facts(plain)["nimg"] / 1000
+        nimg, run = checkpoint.read_facts(plain)["nimg"], self.run(candidate.train)
+        # Where a run was beyond the budget, another was trained to it.
+        home = run if nimg in stored_tracks(run) else self._aside(candidate.train)
         assert candidate.ema is not None
-        run = self.run(candidate.train)
-        with self.show("average weights", "weights"):
-            ema(run, candidate.ema, path.with_suffix(".safetensors"), at_kimg=at_kimg)
+        out = path.with_suffix(".safetensors")
+        with self.show("average weights", "weights") as progress:
+            ema(home, candidate.ema, out, at_kimg=nimg / 1000, progress=progress)
 
     def _weaker(self, candidate: Candidate) -> Path:
         """Return the snapshot of the run that is nearest to the share `weak` of its images."""

@@ -18,15 +18,18 @@ from echosweep.distributed import World
 from echosweep.networks import describe
 from echosweep.training.batches import Batches
 from echosweep.training.loop import TrainState, train_steps
+from echosweep.training.posthoc_ema import STORED
 
-# float32 weights, their gradients, their average and Adam's two moments.
-_BYTES_PER_PARAMETER = 5 * 4
+_BYTES = 4  # of a parameter in float32
 
 
 def estimate(denoiser: Denoiser, config: TrainConfig, device: torch.device) -> dict[str, Any]:
     """Return the size of a network and the memory and time of a training step on `device`."""
     counts = describe(denoiser.network)
-    weights = counts["parameters"] * _BYTES_PER_PARAMETER
+    copy = counts["parameters"] * _BYTES
+    tracks = 2 if config.posthoc_ema else 0
+    # Weights, their gradients, their averages and Adam's two moments; no gradients on disk.
+    weights, state = (5 + tracks) * copy, (4 + tracks) * copy
     activations = activation_bytes(denoiser)
     images = min(config.micro_batch or config.batch, config.batch)
     seconds = seconds_per_image(denoiser, config, device)
@@ -41,8 +44,8 @@ def estimate(denoiser: Denoiser, config: TrainConfig, device: torch.device) -> d
         "images_per_second_measured": 1 / seconds,
         "kimg": kimg,
         "hours": kimg * seconds / 3.6,
-        "checkpoint_gb": counts["parameters"] * 4 * 4 / 1e9,
-        "snapshots_gb": counts["parameters"] * 4 * config.snapshots / 1e9,
+        "checkpoint_gb": state / 1e9,
+        "snapshots_gb": copy * (config.snapshots + tracks * STORED) / 1e9,
     }
 
 

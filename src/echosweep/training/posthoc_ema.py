@@ -17,6 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 LENGTHS = (0.05, 0.1)
+STORED = 20  # times in a run
 LONGEST = 0.25
 
 

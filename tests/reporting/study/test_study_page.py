@@ -15,9 +15,8 @@ from echosweep.commands.report import report
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.reporting.page import interval, number
 from echosweep.reporting.study_answer import duration, find_answer
-from echosweep.reporting.study_page import fate, machines, tried
+from echosweep.reporting.study_page import machines, tried
 from echosweep.reporting.study_records import Study, paper, read_study
-from echosweep.reporting.study_tables import table1
 
 Read = Callable[[Path], Any]
 Record = dict[str, Any]
@@ -152,6 +151,14 @@ def test_a_study_that_is_searching_says_so(unfinished: Path, read_page: Read) ->
     assert {"again", "metrics", "provenance", "why"}.isdisjoint(page.ids)
 
 
+def test_a_long_table_is_cut_on_the_page_alone(writer: Any, read_page: Read) -> None:
+    steps = [{"changes": {"sample.steps": steps}} for steps in range(2, 152)]
+    writer.search("sampler", steps)
+    file = report(writer.path)
+    assert "And 50 more: the CSV beside this page has all." in read_page(file).text
+    assert len((file.parent / "sampler.csv").read_text().splitlines()) == 151
+
+
 def test_a_study_without_a_trial_has_a_page(writer: Any, read_page: Read) -> None:
     page = read_page(report(writer.path))
     assert "Nothing is measured yet" in page.text
@@ -278,14 +285,6 @@ def test_a_space_as_text() -> None:
 
 def test_every_machine_is_named(finished: Path) -> None:
     assert machines(read_study(finished))["processors"] == "One, 2 cores (24 trials)"
-
-
-def test_a_fate_for_every_state(finished: Path) -> None:
-    row = table1(read_study(finished))[0]
-    assert fate(row) == "chosen"
-    assert fate(row._replace(chosen=False)) == "measured"
-    assert fate(row._replace(chosen=False, share=0.25)) == "stopped at 25 % of the budget"
-    assert fate(row._replace(state="waiting")) == "waiting"
 
 
 def test_a_page_beside_the_paper(ended: Any, read_page: Read) -> None:
