@@ -15,12 +15,14 @@ from echosweep.study.backends.process import without_worker
 from echosweep.study.trial import Trial
 
 _SECONDS_BETWEEN_LOOKS = 0.05
+_ALONE = ("floor", "shift")  # the only trials of their stages: each gets every core
 
 
 class Local:
     """Runs trials here, as many at a time as there are slots."""
 
     def __init__(self, settings: Settings) -> None:
+        """Share out this machine; raise UsageError for more GPUs than it has."""
         self.slots, self.threads = share_out(settings, gpus(), cores())
 
     def run(self, trials: Sequence[Trial], study: Path) -> Ended:
@@ -34,7 +36,8 @@ class Local:
                     code = without_worker(study, trial)
                     if code is None:
                         slot = free.pop(0)
-                        process = fork(study, trial.signature, threads=self.threads, devices=slot)
+                        threads = cores() if trial.task in _ALONE else self.threads
+                        process = fork(study, trial.signature, threads=threads, devices=slot)
                         running.append((trial, process, slot))
                     else:
                         yield trial, code

@@ -1,8 +1,8 @@
 """Trials as jobs of Slurm, sent by submitit: an array of them, each running in slices of time.
 
 Before a slice ends Slurm signals; the job has its worker save and stop, and queues itself again, so
-a trial may take longer than the queue allows. Invariant: a worker is asked to stop by its job
-alone and once, whichever of its processes Slurm signals: asked twice, it would not save.
+a trial may take longer than the queue allows. Invariant: at the end of a slice, or of the study, a
+worker is asked once, by its job; Slurm's signals are blocked in it. Asked twice, it would not save.
 """
 
 import os
@@ -93,7 +93,7 @@ class Work:
 
     def __call__(self, signature: str) -> int:
         """Return the exit code of the trial's worker."""
-        # The worker inherits this: a signal that Slurm sends to all would kill it.
+        # The worker inherits the mask: Slurm signals every process of a job, and it would die.
         signal.pthread_sigmask(signal.SIG_BLOCK, _ASKS)
         threads = int(os.environ.get("SLURM_CPUS_PER_TASK", "1"))
         self._worker = start(self.study, signature, threads=threads)
