@@ -2,6 +2,7 @@
 
 import contextlib
 import getpass
+import json
 import os
 import secrets
 import shutil
@@ -125,8 +126,16 @@ def saved_images(study: Path) -> int:
 
 
 def workers(study: Path, trial: Trial) -> list[int]:
-    """Return the processes of a trial's worker."""
-    return _matching(f"echosweep.study.worker {study} {trial.signature}")
+    """Return the processes of a trial's worker, forked or started."""
+    place = folder(study, trial.signature)
+    forked = [pid_of(place)] if is_claimed(place) and (place / "progress.json").exists() else []
+    return _matching(f"echosweep.study.worker {study} {trial.signature}") or forked
+
+
+def pid_of(place: Path) -> int:
+    """Return the process that a trial's progress is of."""
+    pid: int = json.loads((place / "progress.json").read_bytes())["pid"]
+    return pid
 
 
 def worker(study: Path, trial: Trial) -> int:

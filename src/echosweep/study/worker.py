@@ -19,7 +19,7 @@ from echosweep.study.status import reporter
 from echosweep.study.trial import claimed, folder, get, result
 
 _FIX = "run the study again"
-_PATIENCE = 0.2  # seconds
+_PATIENCE = 5.0  # seconds: who held it may be saving, its starter gone
 
 
 def work(study: Path, signature: str) -> int:

@@ -1,7 +1,7 @@
-"""Workers of this machine, forked from a process that has imported torch: they start in no time.
+"""Workers as plain processes, forked from a process that has imported torch: they start in no time.
 
 The nursery is Python's fork server, which computes nothing itself, so what is forked from it holds
-no lock, no thread and no GPU. Invariant: a worker does not outlive the runner, whichever way that
+no lock, no thread and no GPU. Invariant: a worker does not outlive who forked it, whichever way that
 ends; asked to stop, it saves.
 """
 

@@ -1,8 +1,8 @@
 """Trials as tasks of Ray, on this machine or on the nodes of a cluster.
 
-A task starts the worker on its node and waits, so that Ray sees a task and the worker is a plain
-process. Invariant: no worker outlives its task: cancelled, the task stops it; killed, it lets go
-of the worker's standard input, and the worker stops itself.
+A task forks the worker on its node and waits, so that Ray sees a task and the worker is a plain
+process. Invariant: no worker outlives its task: cancelled, the task stops it; killed, the worker
+sees its end and stops itself.
 """
 
 import logging
@@ -16,7 +16,8 @@ from typing import Any
 
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.study.backends import Ended, Settings
-from echosweep.study.backends.process import start, stop, without_worker
+from echosweep.study.backends.nursery import end, fork
+from echosweep.study.backends.process import without_worker
 from echosweep.study.trial import Trial
 
 LOST = -signal.SIGKILL  # Ray gave its task up: as if killed
@@ -92,12 +93,14 @@ class Ray:
 def work(study: str, signature: str, threads: int) -> int:
     """Do a trial on this node; return the exit code of its worker."""
     check_seen(study)
-    process = start(Path(study), signature, threads=threads)
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # by Ray, for this task
+    devices = [name for name in given.split(",") if name]
+    process = fork(Path(study), signature, threads=threads, devices=devices)
     try:
-        while process.poll() is None:  # not wait(): Ray cancels between two statements
+        while process.is_alive():  # not join(): Ray cancels between two statements
             time.sleep(_SECONDS_BETWEEN_LOOKS)
     finally:
-        code = stop(process)
+        code = end(process)
     return code
 
 
