@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +80,25 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _stop_with_starter() -> None:
-    """Stop, as if asked to, when the starter's end of our standard input closes."""
+def _read_to_the_end() -> None:
+    """Return when the starter's end of our standard input closes."""
     while os.read(0, 1024):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
-def work_until_asked(study: Path, signature: str) -> int:
-    """Do the trial, or save and stop when SIGTERM comes; return the exit code."""
+def work_until_asked(study: Path, signature: str, wait_for_end: Callable[[], object]) -> int:
+    """Do the trial, or save and stop when SIGTERM comes, or the starter ends; return the exit code.
+
+    wait_for_end: returns when the starter has ended.
+    """
+
+    def watch() -> None:
+        wait_for_end()
+        os.kill(os.getpid(), signal.SIGTERM)
+
     try:
         signal.signal(signal.SIGTERM, _interrupt)
+        threading.Thread(target=watch, daemon=True).start()
         return work(study, signature)
     except KeyboardInterrupt:  # before there was anything to save
         return STOPPED
@@ -98,8 +107,7 @@ def work_until_asked(study: Path, signature: str) -> int:
 def main() -> None:
     """Do the trial that the command line names."""
     study, signature = sys.argv[1:]
-    threading.Thread(target=_stop_with_starter, daemon=True).start()
-    sys.exit(work_until_asked(Path(study), signature))
+    sys.exit(work_until_asked(Path(study), signature, _read_to_the_end))
 
 
 if __name__ == "__main__":

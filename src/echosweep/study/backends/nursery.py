@@ -1,14 +1,12 @@
 """Workers as plain processes, forked from a process that has imported torch: they start in no time.
 
 The nursery is Python's fork server, which computes nothing itself, so what is forked from it holds
-no lock, no thread and no GPU. Invariant: a worker does not outlive who forked it, whichever way that
-ends; asked to stop, it saves.
+no lock, no thread and no GPU. Invariant: a worker does not outlive who forked it, whichever way
+that ends; asked to stop, it saves.
 """
 
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
@@ -62,13 +60,6 @@ def _work(study: Path, signature: str, threads: int, devices: Sequence[str]) -> 
     from echosweep.study.worker import work_until_asked
 
     torch.set_num_threads(threads)
-    threading.Thread(target=_stop_with_runner, daemon=True).start()
-    sys.exit(work_until_asked(study, signature))
-
-
-def _stop_with_runner() -> None:
-    """Stop, as if asked to, when the runner ends."""
-    runner = parent_process()
-    assert runner is not None
-    connection.wait([runner.sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
+    starter = parent_process()
+    assert starter is not None
+    sys.exit(work_until_asked(study, signature, lambda: connection.wait([starter.sentinel])))
