@@ -2,9 +2,9 @@
 
     python benchmarks/halving.py OUT [--seeds 5]
 
-For each seed of weights, order and noise, the nine cells of the recipe `demo`, at 16 px, are searched by
-successive halving and trained to the end. The winner of either is compared by the distance of the
-full training. Interrupted, the same command continues.
+For each seed of weights, order and noise, the nine cells of the recipe `demo`, at 16 px, are
+searched by successive halving and trained to the end. The winner of either is compared by the
+distance of the full training. Interrupted, the same command continues.
 """
 
 import argparse
@@ -16,7 +16,6 @@ from echosweep.progress import bar
 from echosweep.study.launch import study
 from echosweep.study.recipe import Recipe
 from echosweep.study.trial import result
-
 
 SIZE = 16  # pixels: a fraction of the demo's cost
 
