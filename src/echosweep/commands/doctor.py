@@ -38,6 +38,9 @@ def examine() -> list[Finding]:
         ),
         _package("pydicom", "dicom", "DICOM as a source"),
         _package("tensorboard", "tb", "TensorBoard logs"),
+        _package("optuna", "study", "searches over ranges, the ledger of a study"),
+        _package("ray", "ray", "studies on a Ray cluster"),
+        _package("submitit", "slurm", "studies on a Slurm cluster"),
     ]
 
 
