@@ -18,7 +18,7 @@ from echosweep.config import check_choice
 from echosweep.data.phantom import phantom
 from echosweep.data.prepare import prepare
 from echosweep.data.store import FrameStore
-from echosweep.errors import UsageError
+from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import Show, hidden
 from echosweep.study import BACKENDS
 from echosweep.study.backends import Settings
@@ -52,8 +52,9 @@ def study(
     ledger, instead of a journal in `out`. exhaustive: train every cell to the end. retry_failed: do
     what failed again. `say` hears of every trial that ends.
 
-    Raises UsageError for all that can be known to go wrong, before any work; EchoSweepError where
-    a stage has nothing left to choose from; KeyboardInterrupt, after saving, when stopped.
+    Raises UsageError for all that can be known to go wrong, before any work; EchoSweepError where a
+    stage failed, after the report if it chose nothing; KeyboardInterrupt, after saving, when asked
+    to stop.
     """
     recipe, out = read(recipe, exhaustive), Path(out)
     options = check(recipe)
@@ -67,8 +68,15 @@ def study(
     if retry_failed:
         for error in (out / "trials").glob("*/error.json"):
             error.unlink()
-    Runner(out, recipe, options, runs_on, ledger, show, say).run()
-    return _report(out)
+    runner = Runner(out, recipe, options, runs_on, ledger, show, say)
+    runner.run()
+    page = _report(out)
+    if runner.failed:
+        raise EchoSweepError(
+            f"stage {', '.join(runner.failed)} failed, the others are done: {page} has the error; "
+            "mend it and run the same command with --retry-failed"
+        )
+    return page
 
 
 def _report(out: Path) -> Path:

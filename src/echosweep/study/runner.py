@@ -51,19 +51,20 @@ class Runner:
     ) -> None:
         self.study, self.recipe, self.options = study, recipe, options
         self.backend, self.ledger, self.show, self.say = backend, ledger, show, say
+        self.failed: list[str] = []  # stages that others could do without
 
     def run(self) -> list[Candidate]:
         """Go through the stages; return the candidates that the last one left."""
-        candidates = [self.recipe.base]
+        candidates, stages = [self.recipe.base], self.study / "stages"
+        records = [stages / f"{i:02d}-{one.name}.json" for i, one in enumerate(self.recipe.stages)]
+        for path in {*stages.glob("*.json")} - {*records}:
+            path.unlink()  # of a stage that the recipe had before
         with stopped_by(self.study):
-            for number, entry in enumerate(self.recipe.stages):
-                candidates = self._stage(number, entry, candidates)
+            for path, entry in zip(records, self.recipe.stages, strict=True):
+                candidates = self._stage(path, entry, candidates)
         return candidates
 
-    def _stage(
-        self, number: int, entry: StageEntry, candidates: list[Candidate]
-    ) -> list[Candidate]:
-        path = self.study / "stages" / f"{number:02d}-{entry.name}.json"
+    def _stage(self, path: Path, entry: StageEntry, candidates: list[Candidate]) -> list[Candidate]:
         head = {"name": entry.name, "stage": entry.stage}
         options, started = self.options[entry.name], time.time()
         before = _read(path)
@@ -86,6 +87,8 @@ class Runner:
         record = {**head, "state": "done", **outcome.record}
         if record != {key: value for key, value in before.items() if key != "seconds"}:
             runs.write_record(path, {**record, "seconds": time.time() - started})
+        if record["state"] == "failed":
+            self.failed.append(entry.name)
         if isinstance(options, SearchOptions):
             self._enter(entry.name, options, record["trials"])
         return outcome.candidates

@@ -37,6 +37,8 @@ def filled(row: Row, result: Mapping[str, Any] | None, score: str) -> Row:
     found = {"state": result["state"], "error": result.get("error")}
     if result["state"] == "complete":
         found |= {"score": result["values"].get(score), "nfe": result["nfe"]}
+        if found["score"] is None:  # too few images for it
+            found["error"] = f"its distances have no {score}; choose another select.score"
     return row | found
 
 

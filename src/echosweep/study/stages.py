@@ -6,6 +6,7 @@ as `select` says, what is reported as `report` says, and no stage uses the one f
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
@@ -16,7 +17,7 @@ from echosweep.errors import EchoSweepError
 from echosweep.study.candidate import Candidate
 from echosweep.study.recipe import Dimension, Recipe
 from echosweep.study.search import Row, at_budget, filled, finished, knee, row_of, saved
-from echosweep.study.strategies import Proposal, Scores, Settings, Strategy
+from echosweep.study.strategies import Proposal, Settings, Strategy
 from echosweep.study.trial import Trial
 
 Result = dict[str, Any]
@@ -88,22 +89,16 @@ def search(options: SearchOptions, candidates: list[Candidate], bench: Bench) ->
     rows: list[Row] = []
     tried: dict[str, Candidate] = {}
     record = _begun(options, bench)
-    for proposals, hand_back in _rounds(options, candidates, bench.recipe.seed):
+    for proposals, scores in _rounds(options, candidates, bench.recipe.seed):
         made = [_proposed(candidates, options, proposal) for proposal in proposals]
         trials = [_measured(bench.recipe, candidate) for candidate in made]
         number = 1 + max((row["round"] for row in rows), default=-1)
         new = [row_of(t, p, number) for t, p in zip(trials, proposals, strict=True)]
-        before, score = rows, bench.recipe.select.score
-
-        def note(before: list[Row] = before, new: list[Row] = new, score: str = score) -> None:
-            seen = [filled(row, bench.peek(row["signature"]), score) for row in new]
-            bench.note(record | {"trials": _once([*before, *seen])})
-
-        results = bench.do(trials, note)
-        new = [filled(row, result, score) for row, result in zip(new, results, strict=True)]
+        results = bench.do(trials, partial(_note, bench, record, rows, new))
+        new = _filled(bench, new, results)
         tried |= {trial.signature: one for trial, one in zip(trials, made, strict=True)}
         rows = _once([*rows, *new])
-        hand_back([row["score"] for row in new])
+        scores[:] = [row["score"] for row in new]
         record["metric"] = next((r["metric"] for r in results if "metric" in r), record["metric"])
     ranked = knee(rows, options.tolerance) if options.choose == "knee" else finished(rows)
     if not ranked:
@@ -123,6 +118,17 @@ def search(options: SearchOptions, candidates: list[Candidate], bench: Bench) ->
     return Outcome([tried[row["signature"]] for row in kept], record)
 
 
+def _note(bench: Bench, record: dict[str, Any], before: list[Row], new: list[Row]) -> None:
+    """Keep the record of a search as it is now."""
+    so_far = [bench.peek(row["signature"]) for row in new]
+    bench.note(record | {"trials": _once([*before, *_filled(bench, new, so_far)])})
+
+
+def _filled(bench: Bench, rows: Sequence[Row], results: Sequence[Result | None]) -> list[Row]:
+    score = bench.recipe.select.score
+    return [filled(row, result, score) for row, result in zip(rows, results, strict=True)]
+
+
 def _begun(options: SearchOptions, bench: Bench) -> dict[str, Any]:
     return {
         "options": options.model_dump(mode="json"),
@@ -137,8 +143,8 @@ def _begun(options: SearchOptions, bench: Bench) -> dict[str, Any]:
 
 def _rounds(
     options: SearchOptions, candidates: Sequence[Candidate], seed: int
-) -> Iterator[tuple[list[Proposal], Callable[[Scores], None]]]:
-    """Yield each round of proposals, and what takes its scores before the next one is asked for.
+) -> Iterator[tuple[list[Proposal], list[float | None]]]:
+    """Yield each round of proposals, and a list to be filled with their scores.
 
     The baseline goes before the first round; the strategy does not hear of it.
     """
@@ -148,12 +154,12 @@ def _rounds(
     rounds = strategy(_space(options, candidates), options, seed)
     scores: list[float | None] = []
     if options.baseline:
-        yield [Proposal({})], lambda found: None
+        yield [Proposal({})], []
     proposals = next(rounds)
     while True:
-        yield proposals, lambda found: scores.__setitem__(slice(None), found)
+        yield proposals, scores
         try:
-            proposals = rounds.send(list(scores))
+            proposals = rounds.send(scores)
         except StopIteration:
             return
 
