@@ -142,7 +142,7 @@ def fate(row: Row) -> str:
     if row.chosen:
         return "chosen"
     if row.share < 1:
-        return f"stopped at {100 * row.share:.0f} % of the budget"
+        return f"stopped at {100 * row.share:.0f} %"
     return "measured"
 
 

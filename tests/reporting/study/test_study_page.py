@@ -104,9 +104,9 @@ def test_table1_says_where_a_cell_was_stopped_and_how_to_make_it(page: Any) -> N
     assert table[0][:4] == ["Network", "Framework", "rfd", "95 % interval"]
     fates = {tuple(line[:2]): line[-1] for line in table[1:]}
     assert fates["adm-tiny", "edm"] == "chosen"
-    assert fates["ddpmpp-tiny", "edm"] == "stopped at 33 % of the budget"
+    assert fates["ddpmpp-tiny", "edm"] == "stopped at 33 %"
     assert fates["adm-tiny", "vp"] == "failed"
-    assert fates["ncsnpp-tiny", "ve"] == "stopped at 11 % of the budget"
+    assert fates["ncsnpp-tiny", "ve"] == "stopped at 11 %"
     assert page.text.count("echosweep train --network ncsnpp-tiny") == 3
 
 
