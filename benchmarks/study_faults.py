@@ -8,6 +8,7 @@ their signatures and scores, are compared.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -82,12 +83,18 @@ def disturbed(recipe: Path, study: Path, kills: int, backend: str) -> Counter[st
     head = start_head(backend)
     runner = start(recipe, study, backend)
     while runner.poll() is None:
-        time.sleep(draw.uniform(0.5, 4.0))
         if sum(done.values()) >= kills:
             runner.wait()
-        elif (chance := draw.random()) < 0.5 and (pids := workers(study)):
-            os.kill(draw.choice(pids), signal.SIGKILL)
-            done["a worker"] += 1
+            continue
+        if not workers(study):  # so that each kill finds work to interrupt
+            time.sleep(0.1)
+            continue
+        time.sleep(draw.uniform(0.0, 3.0))
+        pids, chance = workers(study), draw.random()
+        if chance < 0.5 and pids:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(draw.choice(pids), signal.SIGKILL)
+                done["a worker"] += 1
         elif chance < 0.8 or not head:
             runner.kill()
             runner.wait()

@@ -214,13 +214,13 @@ def test_killed_at_random_it_ends_in_the_undisturbed_table(
     recipe.write_text(yaml.safe_dump(small_recipe))
     draw, kills = random.Random(0), 0
     runner = _start(recipe, out, small_store)
-    while kills < 6:
-        time.sleep(draw.uniform(0.5, 2.5))
-        if runner.poll() is not None:
-            break
-        workers = _workers(out)
-        if workers and draw.random() < 0.5:
-            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+    while kills < 4 and runner.poll() is None:
+        if not (workers := _workers(out)):  # so that each kill finds work to interrupt
+            time.sleep(0.05)
+            continue
+        time.sleep(draw.uniform(0, 1))
+        if kills % 2:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.kill(draw.choice(workers), signal.SIGKILL)
         else:
             runner.kill()
@@ -228,7 +228,7 @@ def test_killed_at_random_it_ends_in_the_undisturbed_table(
             runner = _start(recipe, out, small_store)
         kills += 1
     assert runner.wait(300) == 0
-    assert kills > 1
+    assert kills == 4
     assert _table(out) == _table(undisturbed)
 
 

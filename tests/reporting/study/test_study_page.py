@@ -96,7 +96,7 @@ def test_each_step_says_what_was_kept_and_how_surely(page: Any) -> None:
         *(["training", "ema 0.1"], ["guidance", "discriminator, w1 2.0"]),
     ]
     # Within 2 of the distance: 18 steps add 4/3; w1 of 1 adds 1, twice, and the other w1 of 2 none.
-    assert [line[5] for line in steps[1:]] == ["0 of 0", "1 of 3", "0 of 2", "3 of 6"]
+    assert [line[4] for line in steps[1:]] == ["0 of 0", "1 of 3", "0 of 2", "3 of 6"]
 
 
 def test_table1_says_where_a_cell_was_stopped_and_how_to_make_it(page: Any) -> None:
