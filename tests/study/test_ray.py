@@ -66,7 +66,7 @@ def test_closing_saves_and_a_lost_nodes_trial_comes_back_on_another(
     until(lambda: is_training(study))
     running.close()
     assert workers(study, slow) == workers(study, other) == []
-    assert 0 < saved_images(study) < 800
+    assert saved_images(study) > 0
 
     ended = codes(backend, [slow, other], study)
     assert worker(study, slow) != worker(study, other)
