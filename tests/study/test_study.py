@@ -135,7 +135,8 @@ def test_guidance_averages_and_the_end_go_through_all_stages(
             "trials": 2,
             "round_size": 2,
         },
-        {"name": "shift", "stage": "shift", "classifiers": ["linear"], "epochs": 1, "repeats": 1},
+        {"name": "shift", "stage": "shift", "classifiers": ["linear"], "epochs": 1, "repeats": 1}
+        | {"num": 30},  # more than the split has
         {"name": "final", "stage": "final", "metrics": "frechet,kid"},
     ]
     out = tmp_path / "study"

@@ -30,7 +30,7 @@ def sample_command(
     model: str | Path, out: str | Path, config: SampleConfig, num: int, seed: int
 ) -> Words:
     """Return `echosweep sample` of a config."""
-    numbers = ["--num", str(num), "--seed", str(seed)]
+    numbers = ["-n", str(num), "--seed", str(seed)]  # torchrun takes --num for an option of its own
     return ["echosweep", "sample", str(model), "--out", str(out), *numbers, *_options(config)]
 
 

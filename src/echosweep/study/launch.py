@@ -59,10 +59,10 @@ def study(
     recipe, out = read(recipe, exhaustive), Path(out)
     options = check(recipe)
     check_choice("backend", backend, list(BACKENDS))
-    runs_on = BACKENDS[backend](settings or Settings(gpus=recipe.gpus))
     _check_place(out, recipe, data)
-    ledger = _ledger(storage, out, recipe)
     check_disk(recipe, data, out)
+    ledger = _ledger(storage, out, recipe)
+    runs_on = BACKENDS[backend](settings or Settings(gpus=recipe.gpus))
     store = _data(recipe, out, data, show)
     claim(out, recipe, store)
     if retry_failed:

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from echosweep.study.backends import BUSY, DONE
@@ -22,26 +21,17 @@ def without_worker(study: Path, trial: Trial) -> int | None:
     return BUSY if is_claimed(folder(study, trial.signature)) else None
 
 
-def start(
-    study: Path, signature: str, *, threads: int, devices: Sequence[str] = ()
-) -> subprocess.Popen[bytes]:
-    """Start the worker of a trial; what it prints goes to the trial's log.
-
-    threads: of its computations. devices: the GPUs that it may use, as CUDA_VISIBLE_DEVICES has
-    them; none hides all, where the caller shares them out.
-    """
+def start(study: Path, signature: str, *, threads: int) -> subprocess.Popen[bytes]:
+    """Start the worker of a trial, of so many threads; what it prints goes to the trial's log."""
     path = folder(study, signature)
     path.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    if devices:
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     with (path / "log.txt").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "echosweep.study.worker", str(study), signature],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env=environment,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
             start_new_session=True,  # Ctrl-C is the runner's to handle
         )
 

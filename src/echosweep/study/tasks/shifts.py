@@ -4,6 +4,7 @@ from typing import Any
 
 from echosweep.commands.shift import shift
 from echosweep.study.candidate import Candidate
+from echosweep.study.tasks.measure import rows_in
 from echosweep.study.workshop import Workshop
 
 
@@ -13,13 +14,16 @@ def shifts(
     candidate: dict[str, Any],
     num: int,
     seed: int,
-    split: str | None,
+    split: str,
     classifiers: list[str],
     epochs: int,
     batch: int,
     repeats: int,
 ) -> dict[str, Any]:
-    """Return the record of `echosweep shift`: without guidance, and with it where there is some."""
+    """Return the record of `echosweep shift`: without guidance, and with it where there is some.
+
+    num: images a side, as many as the split has if those are fewer.
+    """
     made = Candidate.make(candidate)
     plain = workshop.images(made.unguided(), num, seed)
     guided = workshop.images(made, num, seed) if made.sample.guidance else None
@@ -31,6 +35,7 @@ def shifts(
         epochs=epochs,
         batch=batch,
         repeats=repeats,
+        num=min(num, rows_in(workshop.data, split)),
         split=split,
         seed=seed,
         out=workshop.study / "shift" / plain.name,
