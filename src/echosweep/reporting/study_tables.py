@@ -126,12 +126,16 @@ def training_rows(study: Study) -> list[Row]:
 
 
 def guidance_rows(study: Study) -> list[Row]:
-    """Return the trials of guidance: those without any first, then from the best on."""
+    """Return the trials of guidance: those without any first, then from the best on.
+
+    What one stage kept and the next measured against is one row, as the last stage saw it.
+    """
 
     def order(row: Row) -> tuple[bool, bool, float]:
         return not is_control(row), row.distance is None, row.distance or 0
 
-    return sorted(_of(study, "guidance"), key=order)
+    rows = {row.signature: row for row in _of(study, "guidance")}
+    return sorted(rows.values(), key=order)
 
 
 def is_control(row: Row) -> bool:

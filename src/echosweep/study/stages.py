@@ -193,16 +193,16 @@ def _once(rows: Sequence[Row]) -> list[Row]:
 
 def _why(options: SearchOptions, ranked: Sequence[Row], rows: Sequence[Row]) -> str:
     best, lost = ranked[0], sum(row["state"] == "failed" for row in rows)
+    lowest, *others = sorted(ranked, key=lambda row: float(row["score"]))
     text = f"{best['label']} has the lowest distance, {best['score']:.4g}"
-    lowest = min(ranked, key=lambda row: float(row["score"]))
-    if options.choose == "knee":
+    if best is not lowest:  # the knee
         text = (
             f"{best['label']} has the fewest evaluations ({best['nfe']}) within "
             f"{options.tolerance:.0%} of the lowest distance: {best['score']:.4g}, the lowest is "
             f"{lowest['score']:.4g} ({lowest['label']})"
         )
-    others = sorted(row["score"] for row in ranked[1:])
-    text += f"; the next is {others[0]:.4g}" if others and options.choose == "best" else ""
+    elif others:
+        text += f"; the next is {others[0]['score']:.4g}"
     return text + (f"; {lost} trials failed" if lost else "")
 
 

@@ -45,8 +45,8 @@ class Workshop:
     def weights(self, candidate: Candidate) -> Path:
         """Return the checkpoint of a candidate's weights, trained and averaged if need be."""
         path = self.study / "weights" / _signature(candidate.train, candidate.ema)
-        with self._alone(path) as made:
-            if not made(path.with_suffix(".json")):
+        with self._alone(path):
+            if not path.with_suffix(".json").exists():
                 if candidate.ema is None:
                     _link(self._trained(candidate.train) / "model", path)
                 else:
@@ -68,8 +68,8 @@ class Workshop:
         out = self.study / "images" / runs.signature(what)
         weights = self.weights(candidate)
         config = self._guided(candidate)
-        with self._alone(out) as made:
-            if not made(out):
+        with self._alone(out):
+            if not out.exists():
                 self._draw(out, f"{weights}.safetensors", config, num, seed)
         return out
 
@@ -161,13 +161,13 @@ class Workshop:
             raise EchoSweepError(f"`{' '.join(words[:2])}` on {self.gpus} GPUs ended with {code}")
 
     @contextlib.contextmanager
-    def _alone(self, part: Path) -> Iterator[Callable[[Path], bool]]:
-        """Hold a part for this process, waiting for it; yield what says whether a file is made."""
+    def _alone(self, part: Path) -> Iterator[None]:
+        """Hold a part for this process; where another holds it, wait, and then find it made."""
         lock = self.study / "locks" / f"{part.parent.name}-{part.name}"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield Path.exists
+            yield
 
 
 def _signature(config: TrainConfig, length: float | None) -> str:

@@ -95,6 +95,16 @@ def test_guidance_begins_without_any_and_goes_on_with_the_best(finished: Path) -
     assert ("autoguidance", 5.0, 5.0, 0.25) in weights
 
 
+def test_what_two_stages_of_guidance_share_is_one_row_as_the_last_saw_it(finished: Path) -> None:
+    study = read_study(finished)
+    (stage,) = (stage for stage in study.stages if role(stage) == "guidance")
+    again = {**stage, "name": "again", "selected": []}
+    twice = study._replace(stages=(*study.stages, again))
+    rows = tables.guidance_rows(twice)
+    once = tables.guidance_rows(study)
+    assert rows == [row._replace(stage="again", chosen=False) for row in once] != once
+
+
 def test_the_scores_of_a_trial_that_waits_are_unknown(unfinished: Path) -> None:
     rows = tables.table1(read_study(unfinished))
     assert [row.state for row in rows] == ["complete", "complete", "running", "waiting"]
