@@ -5,10 +5,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from echosweep.data import video
-from echosweep.data.pixels import crop_box, expand_range, small_image
+from echosweep.data.pixels import (
+    FILTERS,
+    FITS,
+    TOGETHER,
+    crop_box,
+    expand_range,
+    small_image,
+    small_images,
+)
 from echosweep.data.source import Broken, Frame
 from echosweep.data.store import Preparation
 
@@ -150,6 +160,39 @@ def test_an_image_of_the_wanted_size_keeps_its_pixels(
     for filter in ("lanczos", "bicubic", "bilinear", "box"):
         small = small_image(Frame(0, Image.fromarray(image)), Preparation(size, 1, fit, filter))
         np.testing.assert_array_equal(small, image)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    size=st.tuples(st.integers(8, 150), st.integers(8, 150)),
+    target=st.tuples(st.integers(8, 40), st.integers(8, 40)),
+    channels=st.sampled_from([1, 3]),
+    fit=st.sampled_from(FITS),
+    filter=st.sampled_from(FILTERS),
+    modes=st.just(["L"] * TOGETHER)
+    | st.lists(st.sampled_from(["L", "RGB"]), min_size=1, max_size=TOGETHER),
+    limited=st.lists(st.booleans(), min_size=1, max_size=2),
+    seed=st.integers(0, 99),
+)
+def test_frames_resized_together_are_the_frames_resized_alone(
+    size: tuple[int, int],
+    target: tuple[int, int],
+    channels: int,
+    fit: str,
+    filter: str,
+    modes: list[str],
+    limited: list[bool],
+    seed: int,
+) -> None:
+    """The plain form of the resize and the fast one: the same bits."""
+    rng, preparation = np.random.default_rng(seed), Preparation(target, channels, fit, filter)
+    frames = []
+    for number, mode in enumerate(modes):
+        pixels = rng.integers(0, 256, (*size, 3)[: 2 if mode == "L" else 3], dtype=np.uint8)
+        luma = mode == "L" and limited[number % len(limited)]
+        frames.append(Frame(number, Image.fromarray(pixels), luma))
+    alone = np.stack([small_image(frame, preparation) for frame in frames])
+    np.testing.assert_array_equal(small_images(frames, preparation), alone)
 
 
 def test_crop_takes_the_centre_and_only_crops(videos: SimpleNamespace) -> None:

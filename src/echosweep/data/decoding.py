@@ -5,6 +5,7 @@ decoders. Invariant: result i belongs to clip i, and a broken clip is a result w
 """
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -20,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echosweep.data import SOURCES
-from echosweep.data.pixels import small_image
-from echosweep.data.source import Broken, Clip
+from echosweep.data.pixels import TOGETHER, small_images
+from echosweep.data.source import Broken, Clip, Frame
 from echosweep.data.store import Preparation, image_shape
 from echosweep.errors import EchoSweepError
 
@@ -82,16 +83,23 @@ def decode_clip(task: Task, clip: Clip) -> Decoded:
 
 def _decode(task: Task, clip: Clip) -> Decoded:
     numbers, images = [], []
+    frames = _of_one_size(SOURCES[task.kind].decode(clip, task.every, task.preparation.channels))
+    while group := list(itertools.islice(frames, TOGETHER)):
+        numbers += [frame.number for frame in group]
+        images.append(small_images(group, task.preparation))
+    if not images:
+        raise Broken("no frames")
+    return Decoded(numbers, np.concatenate(images))
+
+
+def _of_one_size(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Yield `frames`; raise Broken at one whose size is not that of the first."""
     size: tuple[int, int] | None = None
-    for frame in SOURCES[task.kind].decode(clip, task.every, task.preparation.channels):
+    for frame in frames:
         size = size or frame.image.size
         if frame.image.size != size:
             raise Broken(f"frame {frame.number} is {frame.image.size}, those before {size}")
-        numbers.append(frame.number)
-        images.append(small_image(frame, task.preparation))
-    if not images:
-        raise Broken("no frames")
-    return Decoded(numbers, np.stack(images))
+        yield frame
 
 
 def _reason(error: Exception) -> str:

@@ -5,6 +5,8 @@ times too large is first averaged over blocks: within 55 dB of the same, in half
 Invariant: a full-range image of the wanted size keeps its exact pixels.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -15,6 +17,8 @@ from echosweep.data.store import Preparation
 FITS = ("crop", "letterbox")
 FILTERS = ("lanczos", "bicubic", "bilinear", "box")
 MIN_SIDE = 8
+TOGETHER = 4
+"""How many grey frames `small_images` resizes in one go: the bands of an image."""
 _GAP = 2.0  # averaging leaves at least so many source pixels for each target pixel
 _LIMITED_TO_FULL = bytes(min(255, max(0, round((y - 16) * 255 / 219))) for y in range(256))
 Size = tuple[int, int]
@@ -26,20 +30,38 @@ def small_image(frame: Frame, preparation: Preparation) -> NDArray[np.uint8]:
 
     Raises Broken for a frame with a side below 8 pixels.
     """
+    image, mode = _fitted(frame, preparation), "L" if preparation.channels == 1 else "RGB"
+    return np.asarray(image if image.mode == mode else image.convert(mode))
+
+
+def small_images(frames: Sequence[Frame], preparation: Preparation) -> NDArray[np.uint8]:
+    """Return `small_image` of each of up to TOGETHER frames of one size: (n, H, W) or (n, H, W, 3).
+
+    Pillow filters every band of an image for itself, and four in twice the time of one: four grey
+    frames go through as one image. "CMYK" is the mode whose four bands it treats alike.
+    """
+    grey = all(frame.image.mode == "L" for frame in frames) and preparation.channels == 1
+    alike = len({frame.limited for frame in frames}) == 1
+    if not (grey and alike and len(frames) == TOGETHER):
+        return np.stack([small_image(frame, preparation) for frame in frames])
+    packed = frames[0]._replace(image=Image.merge("CMYK", [frame.image for frame in frames]))
+    return np.moveaxis(np.asarray(_fitted(packed, preparation)), 2, 0)
+
+
+def _fitted(frame: Frame, preparation: Preparation) -> Image.Image:
+    """Return `frame` in `preparation`'s size, in its own mode."""
     width, height = frame.image.size
     if min(width, height) < MIN_SIDE:
         raise Broken(f"frames of {width}x{height} pixels; at least {MIN_SIDE} a side are needed")
     target = preparation.size[1], preparation.size[0]
     filter = Image.Resampling[preparation.filter.upper()]
-    mode = "L" if preparation.channels == 1 else "RGB"
     if preparation.fit == "crop":
-        image = _resize(frame, crop_box((width, height), target), target, filter)
-        return np.asarray(image if image.mode == mode else image.convert(mode))
+        return _resize(frame, crop_box((width, height), target), target, filter)
     inner = inner_size((width, height), target)
-    canvas = Image.new(mode, target)
+    canvas = Image.new(frame.image.mode, target)
     corner = (target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2
-    canvas.paste(_resize(frame, (0, 0, width, height), inner, filter).convert(mode), corner)
-    return np.asarray(canvas)
+    canvas.paste(_resize(frame, (0, 0, width, height), inner, filter), corner)
+    return canvas
 
 
 def crop_box(size: Size, target: Size) -> tuple[int, int, int, int]:
@@ -61,7 +83,7 @@ def inner_size(size: Size, target: Size) -> Size:
 
 def expand_range(luma: Image.Image) -> Image.Image:
     """Return limited-range luma (16 to 235, ITU-R BT.601) stretched to 0 to 255, clipped."""
-    return Image.frombytes("L", luma.size, luma.tobytes().translate(_LIMITED_TO_FULL))
+    return Image.frombytes(luma.mode, luma.size, luma.tobytes().translate(_LIMITED_TO_FULL))
 
 
 def _resize(
