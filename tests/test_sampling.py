@@ -82,6 +82,16 @@ def test_an_interrupted_sampling_continues_where_it_stopped(tmp_path: Path) -> N
     }
 
 
+def test_an_error_of_writing_is_raised_and_marks_nothing(tmp_path: Path) -> None:
+    def draw(seeds: Sequence[int]) -> NDArray[np.uint8]:
+        side = 8 if 4 not in seeds else 7  # of the last batch
+        return np.zeros((len(seeds), side, side), np.uint8)
+
+    with pytest.raises(ValueError, match="could not be broadcast"):
+        sampling.write_images(tmp_path / "out", draw, range(5), Preparation((8, 8)), {}, ALONE, 2)
+    assert np.load(partial_path(tmp_path / "out") / "done.npy").tolist() == [1, 1, 1, 1, 0]
+
+
 def test_pixels_are_truncated_and_clipped() -> None:
     x = torch.tensor([-2, -1, -0.999, 0, 0.999, 1, 2.0], dtype=torch.float64).reshape(-1, 1, 1, 1)
     assert sampling.to_uint8(x).flatten().tolist() == [0, 0, 0, 128, 255, 255, 255]
@@ -100,9 +110,18 @@ def test_sample_writes_a_store_like_the_training_data(
     assert store.fingerprint == FrameStore.open(small_store).fingerprint
     assert store.index["frame"].tolist() == [7, 8, 9, 10, 11]
     assert store.manifest["source"]["kind"] == "generated"
+    assert store.manifest["source"]["compute"] == {"precision": "fp32", "compiled": False}
     assert Image.open(tmp_path / "grid.png").size == (5 * 18 - 2, 16)
     with pytest.raises(UsageError, match="exists already"):
         sample(small_run, tmp_path / "out", num=5)
+
+
+def test_what_auto_means_on_a_cpu_may_be_asked_for(small_run: Path, tmp_path: Path) -> None:
+    auto = sample(small_run, tmp_path / "auto", num=2, steps=3)
+    asked = sample(small_run, tmp_path / "asked", num=2, steps=3, precision="fp32", compile="off")
+    assert auto is not None
+    assert asked is not None
+    assert asked.content == auto.content
 
 
 def test_another_task_s_partial_store_is_refused(small_run: Path, tmp_path: Path) -> None:
@@ -157,6 +176,8 @@ def test_labels_are_drawn_or_given(
         ({"sampler": "heun", "solver": "euler"}, "'heun' has no solver"),
         ({"stps": 1}, "did you mean 'steps'"),
         ({"label": "left"}, "label 'left'"),
+        ({"precision": "tf32"}, "--precision tf32 needs a GPU"),
+        ({"precision": "fp8"}, "precision"),
         ({"seed": 2**31}, "choose smaller ones"),
         ({"num": 2**31 - 1}, "there is no room for 549,756 MB"),
         ({"sigma_min": 100.0}, "no noise levels between"),

@@ -65,7 +65,8 @@ def build_sampler(config: SampleConfig, framework: Framework) -> Sampler:
     Raises UsageError for a setting that the sampler does not have.
     """
     given = config.model_dump(
-        exclude={"sampler", "steps", "label", *config.GUIDANCE}, exclude_unset=True
+        exclude={"sampler", "steps", "label", *config.GUIDANCE, *config.COMPUTE},
+        exclude_unset=True,
     )
     given = {name: value for name, value in given.items() if value is not None}
     allowed = options(config.sampler)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from echosweep import compute
 from echosweep.build import load_discriminator, load_model, model_path
 from echosweep.config import SampleConfig
 from echosweep.diffusion.denoiser import Denoiser, Denoises
@@ -88,6 +89,8 @@ def _by_discriminator(config: SampleConfig, denoiser: Denoiser, device: str) -> 
 
 def _by_weaker_model(config: SampleConfig, denoiser: Denoiser, device: str) -> Guide:
     weak = load_model(str(config.guidance), device)
+    precision = compute.choose_precision(config.precision, torch.device(device))
+    compute.prepare(weak.network, precision)
     _check_shape(config, weak.image_shape, denoiser)
     if weak.label_dim != denoiser.label_dim:
         raise UsageError(

@@ -1,8 +1,9 @@
 """From seeds to images: the reverse diffusion in batches, written as a frame store.
 
 Image i depends on seed i alone. Its noise comes from a generator of its own, and the network always
-sees as many images at a time (`FixedBatch`), because convolutions round differently at other batch
-sizes. So --batch, the number of processes and where an interrupted run had got change no image.
+sees as many images at a time (`FixedBatch`) on threads that share none (`even_threads`), because
+sums round differently where they are cut otherwise. So --batch, the number of processes or threads
+and where an interrupted run had got change no image.
 """
 
 import contextlib
@@ -10,7 +11,8 @@ import errno
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from echosweep import rng, runs
+from echosweep.compute import compile_network, even_threads
 from echosweep.data.store import (
     INDEX_DTYPE,
     FrameStore,
@@ -39,6 +42,7 @@ from echosweep.distributed import World, barrier
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import Progress, silent
 
+_Map = np.memmap[Any, np.dtype[np.uint8]]
 CHUNK = {"cpu": 16, "cuda": 64}  # images per network call: enough to fill the device
 
 
@@ -118,7 +122,9 @@ def draw_images(
     steps = sampler(
         tools.denoiser, latents, noise=noise, labels=labels, corrector=tools.corrector, **boosting
     )
-    x = run(steps)
+    # Guidance by a discriminator takes half as many images at a time.
+    with even_threads(chunk(device) if guide is unguided else chunk(device) // 2):
+        x = run(steps)
     if not bool(x.isfinite().all()):
         raise EchoSweepError(
             f"the model makes images that are not finite (first seed {seeds[0]}): "
@@ -129,6 +135,18 @@ def draw_images(
             )
         )
     return to_uint8(x)
+
+
+@torch.no_grad()
+def compile_for_sampling(denoiser: Denoiser) -> bool:
+    """Compile the network for the one shape that `draw_images` calls it with; say if it worked."""
+    device = next(denoiser.parameters()).device
+    count = chunk(device)
+    x = torch.zeros(count, *denoiser.image_shape, device=device, dtype=torch.float64)
+    labels = torch.zeros(count, denoiser.label_dim, device=device) if denoiser.label_dim else None
+    # A GPU replays all kernels of a call as one graph.
+    mode = "reduce-overhead" if device.type == "cuda" else None
+    return compile_network(denoiser.network, lambda: denoiser(x, 1.0, labels), mode)
 
 
 def _pick(noise: rng.ImageNoise, classes: Sequence[str], label: str | None) -> Tensor:
@@ -178,12 +196,11 @@ def write_images(
         missing = np.flatnonzero(done[:] == 0)
         finished = len(seeds) - len(missing)
         progress(finished, len(seeds))
-        for rows in _batches(missing, batch)[world.rank :: world.size]:
-            images[rows] = draw([seeds[row] for row in rows])
-            images.flush()  # the images first: a row that is marked done must be on disk
-            done[rows] = 1
-            finished += len(rows) * world.size
-            progress(min(finished, len(seeds)), len(seeds))
+        with _writer(images, done) as write:
+            for rows in _batches(missing, batch)[world.rank :: world.size]:
+                write(rows, draw([seeds[row] for row in rows]))
+                finished += len(rows) * world.size
+                progress(min(finished, len(seeds)), len(seeds))
         barrier(world)
         if not leads:
             return None
@@ -196,6 +213,33 @@ def write_images(
             for seed, words in zip(seeds, given, strict=True)
         ]
         return finish_partial(out, preparation, index, videos, {"source": dict(task)})
+
+
+@contextlib.contextmanager
+def _writer(images: _Map, done: _Map) -> Iterator[Callable[..., None]]:
+    """Yield write(rows, drawn), which writes while the next are drawn; all is written at the end.
+
+    images, done: memory maps of a store's images and marks. An error of writing is raised by the
+    next write, or at the end.
+    """
+
+    def put(rows: NDArray[np.int64], drawn: NDArray[np.uint8]) -> None:
+        images[rows] = drawn
+        images.flush()  # the images first: a row that is marked done must be on disk
+        done[rows] = 1
+
+    pending: Future[None] | None = None
+
+    def write(rows: NDArray[np.int64], drawn: NDArray[np.uint8]) -> None:
+        nonlocal pending
+        if pending:
+            pending.result()  # one batch waits at most
+        pending = pool.submit(put, rows, drawn)
+
+    with ThreadPoolExecutor(1) as pool:
+        yield write
+        if pending:
+            pending.result()
 
 
 def _allocate(partial: Path, shape: tuple[int, ...]) -> None:

@@ -40,6 +40,9 @@ def discriminate(
         cpu, cuda, cuda:1, ...; default: a GPU where there is one.
     """
     from echosweep.commands.discriminate import discriminate as run
+    from echosweep.compute import prepare_process
+
+    prepare_process()
 
     settings = read_config(DiscriminatorConfig, config, options)
     with bar("discriminate", "images") as progress:
@@ -102,6 +105,9 @@ def choose_epoch(
     """
     from echosweep.commands.choose_epoch import choose_epoch as run
     from echosweep.commands.epoch_record import print_table
+    from echosweep.compute import prepare_process
+
+    prepare_process()
 
     record = run(
         model,

@@ -39,7 +39,9 @@ def train(
     """
     from echosweep.commands.train import plan
     from echosweep.commands.train import train as run
+    from echosweep.compute import prepare_process
 
+    prepare_process()
     settings = read_config(TrainConfig, config, options)
     if dry_run:
         print_json(plan(data, config=settings, device=device))
@@ -87,7 +89,9 @@ def sample(
         cpu, cuda, ...; default: a GPU where there is one.
     """
     from echosweep.commands.sample import sample as run
+    from echosweep.compute import prepare_process
 
+    prepare_process()
     settings = read_config(SampleConfig, config, options)
     with bar("sample", "images") as progress:
         store = run(

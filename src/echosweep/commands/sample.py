@@ -1,22 +1,32 @@
 """Draw images from a trained model into a frame store; the same call again continues."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from echosweep import runs
+from echosweep import compute, runs
 from echosweep.build import build_sampler, load_model, model_path
 from echosweep.config import SampleConfig, check_choice
 from echosweep.data.store import INDEX_DTYPE, FrameStore, Preparation
+from echosweep.diffusion.denoiser import Denoiser
+from echosweep.diffusion.samplers import nfe
 from echosweep.distributed import world
 from echosweep.errors import UsageError
 from echosweep.guides import build_guide, check_guides, describe
 from echosweep.progress import Progress, silent
 from echosweep.reporting import figures
-from echosweep.sampling import classes_of, draw_images, write_images
+from echosweep.sampling import (
+    chunk,
+    classes_of,
+    compile_for_sampling,
+    draw_images,
+    write_images,
+)
 from echosweep.training import checkpoint
 
 _GRID_IMAGES = 64
@@ -48,6 +58,8 @@ def sample(
     UsageError for wrong settings or an `out` that is there already.
     """
     _check_numbers(num, seed, batch)
+    if Path(out).exists():  # also known below, but maybe minutes of compiling later
+        raise UsageError(f"{out} exists already; remove it, or choose another --out")
     if grid:
         runs.check_writable(Path(grid))
     config, path = SampleConfig.merge(config, settings), model_path(model)
@@ -57,7 +69,11 @@ def sample(
     if config.guidance:
         check_guides(config.guidance, facts["sha256"])
     with world(device) as peers:
+        precision = compute.choose_precision(config.precision, peers.device)
         denoiser = load_model(model, str(peers.device))
+        sampler = build_sampler(config, denoiser.framework)
+        guide = build_guide(config, denoiser)
+        plan = _prepare(denoiser, config, precision, num, peers.device)
         task = {
             "kind": "generated",
             "model": facts["sha256"],
@@ -67,30 +83,46 @@ def sample(
             "sample": describe(config),
             "seeds": [seed, seed + num],
             "device": peers.device.type,
+            "compute": plan._asdict(),
         }
         draw = partial(
             draw_images,
             denoiser,
-            sampler=build_sampler(config, denoiser.framework),
+            sampler=sampler,
             classes=classes,
             label=config.label,
-            guide=build_guide(config, denoiser),
+            guide=guide,
         )
-        store = write_images(
-            Path(out),
-            draw,
-            range(seed, seed + num),
-            Preparation.from_json(facts["preparation"]),
-            task,
-            peers,
-            batch,
-            progress,
-            labels=partial(_labels, facts, denoiser.image_shape, config) if classes else None,
-            known=known if known and _same_but_seeds(known, task) else None,
-        )
+        with compute.arithmetic(precision, peers.device):
+            store = write_images(
+                Path(out),
+                draw,
+                range(seed, seed + num),
+                Preparation.from_json(facts["preparation"]),
+                task,
+                peers,
+                batch,
+                progress,
+                labels=partial(_labels, facts, denoiser.image_shape, config) if classes else None,
+                known=known if known and _same_but_seeds(known, task) else None,
+            )
     if store and grid:
         figures.save(figures.contact_sheet(store.images[:_GRID_IMAGES], 8), Path(grid))
     return store
+
+
+def _prepare(
+    denoiser: Denoiser, config: SampleConfig, precision: str, num: int, device: torch.device
+) -> compute.Plan:
+    """Make the network as fast as it gets, in place; return what of that changes bits."""
+    compute.prepare(denoiser.network, precision)
+    calls = math.ceil(num / chunk(device)) * nfe(
+        config.sampler, config.steps, config.solver or "heun"
+    )
+    if not compute.worth_compiling(config.compile, device, calls):
+        return compute.Plan(precision, compiled=False)
+    with compute.arithmetic(precision, device):
+        return compute.Plan(precision, compile_for_sampling(denoiser))
 
 
 def _same_but_seeds(known: FrameStore, task: dict[str, Any]) -> bool:

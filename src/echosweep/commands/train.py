@@ -12,12 +12,13 @@ RUN/model.safetensors       averaged weights at the end, with model.json: all th
 import contextlib
 import math
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from echosweep import runs
+from echosweep import compute, runs
 from echosweep.build import build_denoiser, build_sampler
 from echosweep.commands.run_folder import claimed, save_state, states, take
 from echosweep.config import SampleConfig, TrainConfig
@@ -30,9 +31,15 @@ from echosweep.reporting import figures
 from echosweep.sampling import draw_images
 from echosweep.training import checkpoint
 from echosweep.training.batches import class_names, load_batches, load_rows, rows_of, sigma_data
-from echosweep.training.estimate import estimate
+from echosweep.training.estimate import estimate, fitting_micro_batch
 from echosweep.training.log import Log
-from echosweep.training.loop import TrainState, held_out_loss, share_of_batch, train_steps
+from echosweep.training.loop import (
+    TrainState,
+    held_out_loss,
+    share_of_batch,
+    train_steps,
+    try_pass,
+)
 from echosweep.training.posthoc_ema import STORED, stored_tracks, track_path
 
 _STATES_KEPT = 2
@@ -95,6 +102,7 @@ class Run:
         denoiser = build_denoiser(config, store.preparation, self.classes).to(peers.device)
         self.state = TrainState.new(denoiser, config)
         self.shape = (store.preparation.channels, *store.preparation.size)
+        self.images_per_pass = config.micro_batch
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -114,8 +122,14 @@ class Run:
             tensors, facts = checkpoint.load(newest[0], fix)
             self.state.load(tensors)
             self.state.nimg, self.state.seconds = facts["nimg"], facts["seconds"]
+            self.images_per_pass = self.config.micro_batch or facts.get("micro_batch")
         if self.peers.rank == 0:
             self._forget_tracks_ahead()
+
+    @property
+    def fitted(self) -> TrainConfig:
+        """Return the config with the images per pass that this machine takes."""
+        return self.config.model_copy(update={"micro_batch": self.images_per_pass})
 
     def fraction(self) -> float:
         """Return the share of the run that is behind us: of its images or hours, what is more."""
@@ -132,11 +146,12 @@ class Run:
             self._finish()
 
     def _take_steps(self, log: Log, stop: runs.StopSignal, progress: Progress) -> None:
+        self._prepare()
         batches = load_batches(self.store, self.config, self.peers.device)
         lost, saved, before = 0, self.state.seconds, self.fraction()
         if self.state.nimg == 0:
             self._snapshot(log)  # the untrained network: what all later ones are compared with
-        for step in train_steps(self.state, batches, self.config, self.peers):
+        for step in train_steps(self.state, batches, self.fitted, self.peers):
             log.add(step)
             lost = 0 if math.isfinite(step.loss) else lost + 1
             done, asked, most = agree(self.peers, [self.fraction(), float(stop.asked), lost])
@@ -159,6 +174,28 @@ class Run:
                 return
             if asked:
                 raise KeyboardInterrupt
+
+    def _prepare(self) -> None:
+        """Fit passes to the memory and weights to the device; compile where that pays."""
+        device, share = self.peers.device, share_of_batch(self.config, self.peers)
+        if device.type == "cuda":
+            self.state.to_channels_last()
+        if self.config.micro_batch is None:
+            # A resumed run takes no larger passes than before: other sums round otherwise.
+            most = self.images_per_pass or share
+            fits = fitting_micro_batch(self.state, self.config, share, most, device)
+            self.images_per_pass = -round(agree(self.peers, [-float(fits)])[0])  # the fewest of all
+        if compute.worth_compiling(self.config.compile, device, self._steps):
+            images = min(self.images_per_pass or share, share)
+            trial = partial(try_pass, self.state.denoiser, images, self.config, device)
+            compute.compile_network(self.state.denoiser.network, trial)
+
+    @property
+    def _steps(self) -> float:
+        """Return the steps of the run; how many an hour holds is not known: enough."""
+        if self.config.total_kimg is None:
+            return math.inf if (self.config.budget_hours or 0) >= 1 else 0
+        return self.config.total_kimg * 1000 / self.config.batch
 
     def _position(self, done: float) -> tuple[int, int]:
         """Return (images so far, images in all): the latter from the hours where they decide."""
@@ -192,7 +229,11 @@ class Run:
     def _checkpoint(self) -> None:
         if self.peers.rank:
             return
-        facts = {"nimg": self.state.nimg, "seconds": self.state.seconds}
+        facts = {
+            "nimg": self.state.nimg,
+            "seconds": self.state.seconds,
+            "micro_batch": self.images_per_pass,
+        }
         save_state(self.out, self.state.nimg, self.state.tensors(), facts, _STATES_KEPT)
 
     def _store_tracks(self) -> None:
@@ -231,7 +272,7 @@ class Run:
         rows = self.store.rows("val")
         rows = rows[:: -(-len(rows) // _HELD_OUT_IMAGES)]
         held_out = load_rows(self.store, rows, self.config, self.classes)
-        loss = held_out_loss(self.state.average, held_out, self.config, self.peers.device)
+        loss = held_out_loss(self.state.average, held_out, self.fitted, self.peers.device)
         return loss / math.prod(self.shape)
 
     def _finish(self) -> None:

@@ -34,6 +34,12 @@ class SampleConfig(Config):
         None, description="ode: signal scaling; default: framework's"
     )
     label: str | None = Field(None, description="class to draw; default: every class alike")
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
+        "auto", description="of the network; auto: bf16 on a GPU, fp32 on a CPU"
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="compile the network; auto: on a GPU, where there is enough to draw"
+    )
 
     guidance: Path | None = Field(
         None,
@@ -68,6 +74,7 @@ class SampleConfig(Config):
         *("guidance", "w1", "w2", "boost", "guidance_scale", "weighting"),
         *("guidance_min", "guidance_max"),
     )
+    COMPUTE: ClassVar = ("precision", "compile")
 
     @model_validator(mode="after")
     def _guidance_is_there(self) -> Self:
@@ -86,7 +93,11 @@ class SampleConfig(Config):
         return self
 
     def plain(self) -> dict[str, Any]:
-        """Return the fields as JSON, without those of guidance where there is none."""
+        """Return the fields as JSON, without those of guidance where there is none.
+
+        How the network is computed is named where it is asked for: auto depends on the machine.
+        """
         values = self.model_dump(mode="json")
-        left_out = () if self.guidance else self.GUIDANCE
+        left_out = {*(() if self.guidance else self.GUIDANCE)}
+        left_out |= {name for name in self.COMPUTE if values[name] == "auto"}
         return {name: value for name, value in values.items() if name not in left_out}

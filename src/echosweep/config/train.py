@@ -50,7 +50,9 @@ class TrainConfig(Config):
 
     batch: PositiveInt = Field(256, description="images per step, over all processes")
     micro_batch: PositiveInt | None = Field(
-        None, description="images per pass and process (gradient accumulation); default: all"
+        None,
+        description="images per pass and process (gradient accumulation); default: as many as the "
+        "memory takes",
     )
     lr: Positive = Field(2e-4, description="learning rate of Adam")
     warmup_kimg: Annotated[float, Field(ge=0)] = Field(
@@ -71,6 +73,9 @@ class TrainConfig(Config):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="autocast of the network; auto: bf16 on a GPU, fp32 on a CPU"
     )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="compile the network; auto: on a GPU, from 5,000 steps or an hour on"
+    )
     split: str = Field("train", description="split of the store to train on, or all")
 
     snapshots: PositiveInt = Field(
@@ -82,10 +87,10 @@ class TrainConfig(Config):
     )
     grid_steps: Annotated[int, Field(ge=2)] = Field(18, description="sampler steps of the grids")
 
-    # How long, and what is kept on the way, can change between two calls of one run.
+    # How long, how fast, and what is kept on the way can change between two calls of one run.
     _FREE: ClassVar = (
-        *("total_kimg", "budget_hours", "micro_batch", "snapshots", "checkpoint_minutes"),
-        *("grid_images", "grid_steps"),
+        *("total_kimg", "budget_hours", "micro_batch", "compile", "snapshots"),
+        *("checkpoint_minutes", "grid_images", "grid_steps"),
     )
 
     _lists = field_validator("channel_mult", "attention_factors", mode="before")(split_at_commas)

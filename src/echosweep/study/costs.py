@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from echosweep import runs
+from echosweep import compute, runs
 from echosweep.build import build_denoiser, build_extractors
 from echosweep.config import FeatureConfig, TrainConfig
 from echosweep.data.store import Preparation, image_shape
@@ -190,13 +190,18 @@ def _key(config: TrainConfig) -> str:
 
 @torch.no_grad()
 def _evaluation(denoiser: Denoiser, device: torch.device) -> float:
-    """Return the seconds of D(x; sigma) per image, as many at a time as sampling takes."""
-    count = chunk(device)
+    """Return the seconds of D(x; sigma) per image, computed as sampling does.
+
+    The network is left laid out for that.
+    """
+    count, precision = chunk(device), compute.choose_precision("auto", device)
+    compute.prepare(denoiser.network, precision)
     x = torch.zeros(count, *denoiser.image_shape, device=device)
     labels = torch.zeros(count, denoiser.label_dim, device=device) if denoiser.label_dim else None
     batched = FixedBatch(denoiser, count)
-    # `float` waits for the device.
-    return _second_time(lambda: float(batched(x, 1.0, labels).sum())) / count
+    with compute.arithmetic(precision, device):
+        # `float` waits for the device.
+        return _second_time(lambda: float(batched(x, 1.0, labels).sum())) / count
 
 
 def _second_time(work: Callable[[], object]) -> float:

@@ -48,9 +48,11 @@ def _do(study: Path, signature: str) -> dict[str, Any]:
     # Here, not above: they take seconds, and the lock is to be held before.
     from torch.cuda import device_count
 
+    from echosweep.compute import prepare_process
     from echosweep.study.tasks import TASKS
     from echosweep.study.workshop import Workshop
 
+    prepare_process()
     facts = runs.read_record(study / "study.json", _FIX)
     trial = get(study, signature)
     features = FeatureConfig.make({**facts["features"], "cache": study / "features"})

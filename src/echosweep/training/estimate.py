@@ -1,26 +1,31 @@
 """What a run costs, before it is started: counted where it can be, measured where it must be.
 
 Parameters, attention blocks, multiply-adds and the bytes that the backward pass keeps are counted;
-the time of a step is measured here, on a few images.
+the time of a step is measured here, on a few images, and so is what fits a GPU's memory.
 Invariant: nothing is guessed, and what was measured says on what.
 """
 
+import gc
+import math
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from echosweep import rng
+from echosweep import compute, rng
 from echosweep.config import TrainConfig
 from echosweep.diffusion import Denoiser, denoising_loss
 from echosweep.distributed import World
 from echosweep.networks import describe
 from echosweep.training.batches import Batches
-from echosweep.training.loop import TrainState, train_steps
+from echosweep.training.loop import TrainState, train_steps, try_pass
 from echosweep.training.posthoc_ema import STORED
 
 _BYTES = 4  # of a parameter in float32
+_SAFETY = 1.25  # what a pass takes besides what it keeps: the largest layer's workspace, gradients
 
 
 def estimate(denoiser: Denoiser, config: TrainConfig, device: torch.device) -> dict[str, Any]:
@@ -47,6 +52,54 @@ def estimate(denoiser: Denoiser, config: TrainConfig, device: torch.device) -> d
         "checkpoint_gb": state / 1e9,
         "snapshots_gb": copy * (config.snapshots + tracks * STORED) / 1e9,
     }
+
+
+def fitting_micro_batch(
+    state: TrainState,
+    config: TrainConfig,
+    share: int,
+    most: int,
+    device: torch.device,
+    free: float | None = None,
+) -> int:
+    """Return the images per pass that fit the memory: the largest even part of a process's share.
+
+    most: no more than these. On a GPU a pass is tried, on a CPU it is counted; 1 where none fits.
+    free: bytes of a CPU's memory, by default what there is.
+    """
+    if device.type == "cuda":
+        return largest_part(share, most, partial(_passes, state, config, device))
+    return largest_part(share, most, _fits_in(state, free or compute.free_memory() or math.inf))
+
+
+def largest_part(share: int, most: int, fits: Callable[[int], bool]) -> int:
+    """Return the largest divisor of `share` that is at most `most` and fits, or 1."""
+    parts = [n for n in range(min(share, most), 0, -1) if share % n == 0]
+    return next((n for n in parts if n == 1 or fits(n)), 1)
+
+
+def _fits_in(state: TrainState, free: float) -> Callable[[int], bool]:
+    """Return images -> whether a pass over them, gradients and new moments fit into `free`."""
+    weights = sum(p.numel() for p in state.denoiser.parameters()) * _BYTES
+    new = weights * (1 if state.optimizer.state else 3)
+    kept = _SAFETY * activation_bytes(state.denoiser)
+    return lambda images: new + images * kept <= free
+
+
+def _passes(state: TrainState, config: TrainConfig, device: torch.device, images: int) -> bool:
+    """Say whether a GPU has the memory for a pass, and for Adam's moments beside it."""
+    # What the first step of Adam will make is held meanwhile.
+    count = 0 if state.optimizer.state else 2
+    try:
+        _held = [torch.empty_like(p) for p in state.denoiser.parameters() for _ in range(count)]
+        try_pass(state.denoiser, images, config, device)
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        _held = []
+        gc.collect()  # the graph of a pass that failed holds its tensors in a cycle
+        torch.cuda.empty_cache()
+    return True
 
 
 def activation_bytes(denoiser: Denoiser) -> int:

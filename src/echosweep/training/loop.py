@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import get_total_norm
 
 from echosweep import rng
+from echosweep.compute import to_channels_last
 from echosweep.config import TrainConfig
 from echosweep.diffusion import Denoiser, denoising_loss
 from echosweep.distributed import World
@@ -85,6 +86,17 @@ class TrainState:
             track.load_state_dict(_below(track_name(length, ""), tensors))
         load_moments(self.optimizer, self.denoiser, tensors)
 
+    def to_channels_last(self) -> None:
+        """Lay out weights, averages and moments as the convolutions of a GPU read them.
+
+        After `load`: the fused Adam walks through a weight and its moments side by side.
+        """
+        for denoiser in (self.denoiser, self.average, *self.tracks.values()):
+            to_channels_last(denoiser)
+        for weight, kept in self.optimizer.state.items():
+            for name in ("exp_avg", "exp_avg_sq"):
+                kept[name] = torch.empty_like(weight).copy_(kept[name])
+
 
 def train_steps(
     state: TrainState, batches: Batches, config: TrainConfig, world: World
@@ -134,6 +146,19 @@ def held_out_loss(
             loss = denoising_loss(denoiser, y, *denoiser.draw_noise(y, noise), labels)
         total += float(loss.sum())
     return total / count
+
+
+def try_pass(denoiser: Denoiser, images: int, config: TrainConfig, device: torch.device) -> None:
+    """Compute the gradients of a pass over so many images as training does, and drop them."""
+    y = torch.zeros(images, *denoiser.image_shape, device=device)
+    labels = torch.zeros(images, denoiser.label_dim, device=device) if denoiser.label_dim else None
+    try:
+        with autocast(config.precision, device):
+            noise = denoiser.draw_noise(y, rng.generator("try"))
+            loss: Any = denoising_loss(denoiser, y, *noise, labels)
+        loss.sum().backward()
+    finally:
+        denoiser.zero_grad(set_to_none=True)
 
 
 def learning_rate(nimg: int, config: TrainConfig) -> float:
