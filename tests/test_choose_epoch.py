@@ -381,7 +381,7 @@ def test_two_processes_choose_what_one_does(
         "model, guidance, data, out = sys.argv[1:]\n"
         "record = choose_epoch(model, guidance=guidance, data=data, out=out, num=8, splits=2,"
         " split='val', features='random', steps=2, w1=2.0, batch=2, device='cpu')\n"
-        "print('LEADS' if record else 'FOLLOWS')\n"
+        "sys.stdout.write('LEADS\\n' if record else 'FOLLOWS\\n')\n"  # whole: they share it
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     words = [*launcher, "--master-port", "29517", script, small_run, disc, small_store]

@@ -466,7 +466,7 @@ def test_two_processes_learn_what_one_learns(
     script.write_text(
         "import sys\nfrom echosweep.commands.discriminate import discriminate\n"
         f"record = discriminate(*sys.argv[1:], epochs=1, device='cpu', **{QUICK})\n"
-        "print('record' if record else 'none')\n"
+        "sys.stdout.write('record\\n' if record else 'none\\n')\n"  # whole: they share it
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     images = [str(path) for path in (small_store, drawn, small_run, tmp_path / "disc")]
