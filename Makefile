@@ -1,11 +1,11 @@
-# make setup | demo | test | lint | parity: each does everything on a fresh machine, in .venv.
+# make setup | demo | test | lint | parity | bench: each does everything on a fresh machine, in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Without an NVIDIA GPU, take the PyTorch that constraints-cpu.txt pins.
 CONSTRAINTS := $(shell command -v nvidia-smi >/dev/null 2>&1 || echo -c constraints-cpu.txt)
 
-.PHONY: setup demo test lint parity format clean
+.PHONY: setup demo test lint parity bench format clean
 
 setup: $(VENV)/.installed
 
@@ -25,6 +25,10 @@ test: setup
 parity: setup
 	$(BIN)/python benchmarks/parity.py .parity
 
+# Every stage beside what one would pick instead; the others' packages go into .peers.
+bench: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench.py
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,4 +41,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .parity demo build dist
+	rm -rf $(VENV) .parity .peers bench demo build dist

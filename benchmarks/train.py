@@ -1,94 +1,107 @@
-"""Time a training step against a bare forward + backward + Adam loop over the same network.
+"""A training step at 64 px beside the bare loop that everybody writes first.
 
-    python benchmarks/train.py [--network ddpmpp-tiny] [--size 64] [--batch 16] [--pairs 7]
-
-Both run alternately in one process, so a machine whose speed drifts does not decide the ratio. The
-bare loop sees one batch that lies ready: what it lacks is drawing noise levels, the loss's weight,
-the data set, the average of weights and the gradient check.
+The bare loop does forward, backward, Adam and an average of the weights on one batch that lies
+ready: what it lacks is the data set, drawing noise, the loss's weight and the gradient check.
+Invariant: both sides have the same dropout, micro-batch and precision, and fused Adam.
 """
 
-import argparse
-import statistics
-import time
-from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
+import nets
+from beside import beside
+from echosweep import compute
 from echosweep.build import build_denoiser
 from echosweep.config import TrainConfig
 from echosweep.data.store import Preparation
-from echosweep.devices import pick_device
 from echosweep.distributed import World
 from echosweep.training.batches import Batches
-from echosweep.training.loop import TrainState, autocast, train_steps
+from echosweep.training.loop import TrainState, autocast, train_steps, try_pass
+from forward import SIZE
+from pairs import Built, Options, Row
+
+EMA_BETA = 0.999
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--network", default="ddpmpp-tiny")
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--pairs", type=int, default=7)
-    arguments = parser.parse_args()
-    config = TrainConfig(network=arguments.network, batch=arguments.batch, total_kimg=1)
-    device, preparation = pick_device(), Preparation((arguments.size, arguments.size))
-    images = torch.randint(256, (1000, 1, *preparation.size), dtype=torch.uint8)
-    batches = Batches(images, None, seed=0)
-
-    bare = bare_loop(config, preparation, device)
-    state = TrainState.new(build_denoiser(config, preparation).to(device), config)
-    steps = train_steps(state, batches, config, World(0, 1, device))
-
-    def ours() -> None:
-        next(steps)
-
-    def data() -> None:
-        batches.get(state.nimg, config.batch, device)
-
-    for warm_up in (bare, ours, data):
-        seconds(warm_up, device)
-    rows = [[seconds(work, device) for work in (bare, ours, data)] for _ in range(arguments.pairs)]
-    speed = [bare / ours for bare, ours, _ in rows]
-    share = [data / ours for _, ours, data in rows]
-    print(
-        f"{arguments.network}, {arguments.size} px, batch {arguments.batch}, {device}, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
-    print(f"bare loop        {config.batch / statistics.median(r[0] for r in rows):8.1f} images/s")
-    print(f"training step    {config.batch / statistics.median(r[1] for r in rows):8.1f} images/s")
-    print(
-        f"of the bare rate {statistics.median(speed):8.1%}  ({min(speed):.1%} to {max(speed):.1%})"
-    )
-    print(f"data path        {statistics.median(share):8.2%}  of a step")
+def rows(options: Options) -> list[Row]:
+    """Return the rows of networks against physicsnemo and others, and of the loop alone."""
+    images = 1 if options.quick else 4
+    twins = [
+        against({"network": twin.network}, images, SIZE, options, nets.physicsnemo, twin)
+        for twin in (nets.ADM, nets.NCSNPP)
+    ]
+    like = {"network": "ddpmpp-small", **nets.LIKE, "dropout": 0.0}
+    likes = [against(like, images, SIZE, options, build) for build in nets.LIKES]
+    alone = against(like, images, SIZE, options, our_bare_network)
+    return [*(twin._replace(bar=1.3) for twin in twins), *likes, alone]
 
 
-def bare_loop(
-    config: TrainConfig, preparation: Preparation, device: torch.device
-) -> Callable[[], None]:
-    """Return a step of the loop that everybody writes first."""
-    network = build_denoiser(config, preparation).network.to(device).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.lr, fused=True)
-    x = torch.randn(config.batch, 1, *preparation.size, device=device)
-    c_noise = torch.randn(config.batch, device=device)
+def against(
+    settings: dict[str, Any],
+    images: int,
+    size: int,
+    options: Options,
+    build: nets.Build,
+    *args: object,
+) -> Row:
+    """Return the row of training a network of ours against the bare loop over a peer's."""
+    settings = {"batch": images, "dropout": nets.DROPOUT, **settings}
+    ours = (our_step, "cpu", size, settings)
+    peer = (bare_step, "cpu", images, images, size, build, *args, options.peers)
+    return beside(f"training step, {size} px", images, 3, options, ours, peer)
 
-    def step() -> None:
+
+def our_step(device: str, size: int, settings: dict[str, Any]) -> Built:
+    """Return a training step of ours. settings: of `TrainConfig`; it is compiled if they say so."""
+    compute.prepare_process()
+    config, at = TrainConfig.make({"total_kimg": 1, **settings}), torch.device(device)
+    denoiser = build_denoiser(config, Preparation((size, size))).to(at)
+    facts = nets.facts(nets.Net(config.network, denoiser.network, denoiser.network), size)
+    state = TrainState.new(denoiser, config)
+    if device == "cuda":
+        state.to_channels_last()
+    if config.compile == "on":
+        images = config.micro_batch or config.batch
+        trial = partial(try_pass, denoiser, images, config, at)
+        assert compute.compile_network(denoiser.network, trial)
+    drawn = torch.randint(256, (1000, 1, size, size), dtype=torch.uint8)
+    steps = train_steps(state, Batches(drawn, None, seed=0), config, World(0, 1, at))
+    return (lambda: next(steps).loss), facts
+
+
+def our_bare_network(size: int, folder: Path) -> nets.Net:
+    """Return a network of ours, in a process set up as ours is, for the bare loop."""
+    compute.prepare_process()
+    net = nets.ours(size, "ddpmpp-small", nets.LIKE)
+    return net._replace(name="the bare loop over the same network")
+
+
+def bare_step(
+    device: str, images: int, micro_batch: int, size: int, build: nets.Build, *args: Any
+) -> Built:
+    """Return a step of the bare loop over a network of `build(size, *args)`."""
+    net = build(size, *args)
+    module, x = net.module.to(device).train(), torch.randn(images, 1, size, size, device=device)
+    facts, c_noise = nets.facts(net, size), torch.rand(images, device=device)
+    weights: list[Tensor] = list(module.parameters())
+    average = [weight.detach().clone() for weight in weights]
+    optimizer = torch.optim.Adam(weights, lr=1e-4, fused=True)
+
+    def step() -> float:
         optimizer.zero_grad(set_to_none=True)
-        with autocast(config.precision, device):
-            loss = (network(x, c_noise) - x).square().mean()
-        loss.backward()
+        total = torch.zeros((), device=device)
+        for part, level in zip(*(torch.split(t, micro_batch) for t in (x, c_noise)), strict=True):
+            with autocast("auto", x.device):
+                loss = (net.call(part, level) - part).square().sum() / x.numel()
+            loss.backward()
+            total += loss.detach()
         optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(average, weights, 1 - EMA_BETA)
+        return float(total)
 
-    return step
-
-
-def seconds(work: Callable[[], None], device: torch.device) -> float:
-    """Return the time of one call, the device's work included."""
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
-if __name__ == "__main__":
-    main()
+    return step, facts
