@@ -59,8 +59,9 @@ def test_closing_saves_and_a_lost_nodes_trial_comes_back_on_another(
 ) -> None:
     study, trials = small_study
     raises = add(study, Trial("no such task", {}))
-    slow = changed(study, trials[0], {"train.total_kimg": 2.4})
-    other = changed(study, trials[1], {"train.total_kimg": 2.4})
+    # Of different runs: of one run, the other would wait for the first and then end at once.
+    slow = changed(study, trials[0], {"train.total_kimg": 1.6})
+    other = changed(study, trials[0], {"train.total_kimg": 1.6, "train.lr": 1e-4})
     running = backend.run([slow, raises, other], study)
     assert next(running) == (raises, FAILED)
     until(lambda: is_training(study))
