@@ -74,17 +74,8 @@ def sample(
         sampler = build_sampler(config, denoiser.framework)
         guide = build_guide(config, denoiser)
         plan = _prepare(denoiser, config, precision, num, peers.device)
-        task = {
-            "kind": "generated",
-            "model": facts["sha256"],
-            "trained_on": facts["data"],
-            "train": facts["config"],
-            "nimg": facts["nimg"],
-            "sample": describe(config),
-            "seeds": [seed, seed + num],
-            "device": peers.device.type,
-            "compute": plan._asdict(),
-        }
+        how = {"device": peers.device.type, "compute": plan._asdict()}
+        task = {**_source(facts, config), "seeds": [seed, seed + num], **how}
         draw = partial(
             draw_images,
             denoiser,
@@ -109,6 +100,18 @@ def sample(
     if store and grid:
         figures.save(figures.contact_sheet(store.images[:_GRID_IMAGES], 8), Path(grid))
     return store
+
+
+def _source(facts: dict[str, Any], config: SampleConfig) -> dict[str, Any]:
+    """Return what a store says of the model and of the settings that its images come from."""
+    return {
+        "kind": "generated",
+        "model": facts["sha256"],
+        "trained_on": facts["data"],
+        "train": facts["config"],
+        "nimg": facts["nimg"],
+        "sample": describe(config),
+    }
 
 
 def _prepare(

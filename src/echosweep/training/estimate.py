@@ -69,7 +69,8 @@ def fitting_micro_batch(
     """
     if device.type == "cuda":
         return largest_part(share, most, partial(_passes, state, config, device))
-    return largest_part(share, most, _fits_in(state, free or compute.free_memory() or math.inf))
+    known = compute.free_memory() if free is None else free
+    return largest_part(share, most, _fits_in(state, math.inf if known is None else known))
 
 
 def largest_part(share: int, most: int, fits: Callable[[int], bool]) -> int:
