@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from echosweep.errors import UsageError
+from echosweep.networks.winograd import Conv2d
 
 Initialise = Callable[[nn.Linear | nn.Conv2d, float], None]
 Direction = Literal["down", "up"]
@@ -60,7 +61,7 @@ class Style:
 
     def conv(self, c_in: int, c_out: int, kernel: int = 3, gain: float = 1.0) -> nn.Conv2d:
         """Return a convolution that keeps the size, initialised in this style."""
-        layer = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2)
+        layer = Conv2d(c_in, c_out, kernel, padding=kernel // 2)
         self.initialise(layer, gain)
         return layer
 
