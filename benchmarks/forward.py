@@ -4,6 +4,8 @@ physicsnemo has the same networks; those of diffusers and denoising-diffusion-py
 size. Invariant: every side sees the same number of images in evaluation mode, without gradients.
 """
 
+from pathlib import Path
+
 import torch
 
 import nets
@@ -16,7 +18,7 @@ SIZE = 64
 
 
 def rows(options: Options) -> list[Row]:
-    """Return the rows of ADM and NCSN++ against physicsnemo, then of DDPM++ against the others."""
+    """Return the rows of ADM and NCSN++ against physicsnemo, of DDPM++ against the others."""
     images = 1 if options.quick else 4
     adm, ncsnpp = (
         against(twin.network, {}, images, SIZE, options, nets.physicsnemo, twin)
@@ -25,7 +27,8 @@ def rows(options: Options) -> list[Row]:
     likes = [
         against("ddpmpp-small", nets.LIKE, images, SIZE, options, build) for build in nets.LIKES
     ]
-    return [adm._replace(bar=1.4, share_bar=0.8), ncsnpp._replace(bar=1.4), *likes]
+    plain = against("ddpmpp-small", nets.LIKE, images, SIZE, options, our_plain_network)
+    return [adm._replace(bar=1.4, share_bar=0.8), ncsnpp._replace(bar=1.4), *likes, plain]
 
 
 def against(
@@ -49,6 +52,14 @@ def our_forward(images: int, size: int, network: str, settings: dict[str, int]) 
     net = nets.ours(size, network, settings)
     compute.prepare(net.module)
     return passing(net, images, size), nets.facts(net, size)
+
+
+def our_plain_network(size: int, folder: Path) -> Net:
+    """Return a network of ours, prepared as ours is, with plain convolutions."""
+    compute.prepare_process()
+    net = nets.plain(size, "ddpmpp-small", nets.LIKE)
+    compute.prepare(net.module)
+    return net
 
 
 def forward(images: int, size: int, build: nets.Build, *args: object) -> Built:

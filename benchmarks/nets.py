@@ -6,6 +6,7 @@ Invariant: every network is called alike, F(x, c_noise), whatever its own argume
 """
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import peers
 from echosweep.networks import NETWORKS, UNet, describe
+from echosweep.networks.winograd import Conv2d
 
 
 class Net(NamedTuple):
@@ -71,6 +73,15 @@ def ours(size: int, network: str, settings: dict[str, int]) -> Net:
     """Return a network of ours for grey images."""
     module = NETWORKS[network](size, 1, 1, **settings)
     return Net(network, module, module)
+
+
+def plain(size: int, network: str, settings: dict[str, int]) -> Net:
+    """Return the same network with every convolution in PyTorch's own form."""
+    net = ours(size, network, settings)
+    for layer in net.module.modules():
+        if isinstance(layer, Conv2d):
+            layer.forward = partial(nn.Conv2d.forward, layer)  # type: ignore[method-assign]
+    return net._replace(name=f"{network}, plain convolutions")
 
 
 def physicsnemo(size: int, twin: Twin, folder: Path) -> Net:

@@ -36,8 +36,9 @@ def rows(options: Options) -> list[Row]:
     ]
     like = {"network": "ddpmpp-small", **nets.LIKE, "dropout": 0.0}
     likes = [against(like, images, SIZE, options, build) for build in nets.LIKES]
-    alone = against(like, images, SIZE, options, our_bare_network)
-    return [*(twin._replace(bar=1.3) for twin in twins), *likes, alone]
+    alone = against(like, images, SIZE, options, our_network, nets.ours, "the same network")
+    plain = against(like, images, SIZE, options, our_network, nets.plain, "plain convolutions")
+    return [*(twin._replace(bar=1.3) for twin in twins), *likes, alone, plain]
 
 
 def against(
@@ -73,11 +74,11 @@ def our_step(device: str, size: int, settings: dict[str, Any]) -> Built:
     return (lambda: next(steps).loss), facts
 
 
-def our_bare_network(size: int, folder: Path) -> nets.Net:
+def our_network(size: int, make: nets.Build, what: str, folder: Path) -> nets.Net:
     """Return a network of ours, in a process set up as ours is, for the bare loop."""
     compute.prepare_process()
-    net = nets.ours(size, "ddpmpp-small", nets.LIKE)
-    return net._replace(name="the bare loop over the same network")
+    net = make(size, "ddpmpp-small", nets.LIKE)
+    return net._replace(name=f"the bare loop, {what}")
 
 
 def bare_step(

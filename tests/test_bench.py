@@ -120,10 +120,9 @@ def test_a_peer_that_cannot_be_had(tmp_path: Path) -> None:
 
 
 def test_a_row_of_two_sides(tmp_path: Path) -> None:
-    forward, nets, train = module("forward"), module("nets"), module("train")
-    row = forward.against(
-        "ddpmpp-small", nets.LIKE, 2, 16, options(tmp_path), train.our_bare_network
-    )
+    forward, nets = module("forward"), module("nets")
+    plain = forward.our_plain_network
+    row = forward.against("ddpmpp-small", nets.LIKE, 2, 16, options(tmp_path), plain)
     assert row.what == "forward pass, 16 px, batch 2"
     assert row.ours == f"ddpmpp-small, {row.rate:.3g} images/s"
     assert row.note.startswith("28,473,601 parameters each; ceiling ")

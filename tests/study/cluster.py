@@ -22,6 +22,8 @@ from echosweep.study.trial import Trial, folder, is_claimed, put
 
 # Read as Ray is imported; else it leaves a token in the home folder of who runs the tests.
 os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
+# By default Ray's workers give way to all else, and would stand still beside other tests.
+os.environ["RAY_worker_niceness"] = "0"
 
 SLURM = all(shutil.which(name) for name in ("slurmctld", "slurmd", "munged", "sbatch"))
 

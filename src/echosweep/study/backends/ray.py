@@ -143,6 +143,7 @@ def _connect(address: str | None) -> Any:
     if not ray.is_initialized():
         _check_answers(address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word leaves the lab
+        os.environ.setdefault("RAY_worker_niceness", "0")  # else trials stand still beside others
         try:
             ray.init(
                 address=address,
