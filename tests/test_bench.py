@@ -6,8 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+
+from echosweep.config import SampleConfig
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -152,3 +155,13 @@ def test_without_a_gpu_its_rows_say_so(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     rows, _ = module("bench").module("gpu.sampling", options(tmp_path))
     assert [row.note for row in rows()] == ["not measured: no GPU"]
+
+
+def test_precision_is_all_that_differs(small_run: Path) -> None:
+    precision, config = module("precision"), SampleConfig.make({"steps": 4})
+    plain, again, rounded = (
+        precision.draw(small_run, way, range(3), config) for way in ("fp32", "fp32", "bf16")
+    )
+    assert precision.differences(again, plain).startswith("100.0% of pixels equal, 0.00 of 255")
+    assert not np.array_equal(rounded, plain)
+    assert np.abs(rounded.astype(int) - plain).max() <= 16
