@@ -20,10 +20,9 @@ from echosweep.study.backends import Backend
 from echosweep.study.candidate import Candidate
 from echosweep.study.trial import Trial, folder, is_claimed, put
 
-# Read as Ray is imported; else it leaves a token in the home folder of who runs the tests.
-os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
-# By default Ray's workers give way to all else, and would stand still beside other tests.
-os.environ["RAY_worker_niceness"] = "0"
+# Read as Ray is imported; else it leaves a token in the home folder of who runs the tests, and its
+# workers give way to all other processes, so that they stand still beside other tests.
+os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
 
 SLURM = all(shutil.which(name) for name in ("slurmctld", "slurmd", "munged", "sbatch"))
 
