@@ -85,9 +85,14 @@ def ray_nodes() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "object_store_memory": 100_000_000}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    # What a script starts in the background ignores Ctrl-C, and so does all that Ray starts there.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
+        cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
         cluster.add_node(**node)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    try:
         yield cluster
     finally:
         ray.shutdown()

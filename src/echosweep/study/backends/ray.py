@@ -93,6 +93,8 @@ class Ray:
 def work(study: str, signature: str, threads: int) -> int:
     """Do a trial on this node; return the exit code of its worker."""
     check_seen(study)
+    # Ray cancels by SIGINT, which a process started in the background of a script ignores.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     given = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # by Ray, for this task
     devices = [name for name in given.split(",") if name]
     process = fork(Path(study), signature, threads=threads, devices=devices)
