@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from echosweep import runs
 from echosweep.commands.evaluate import with_features
 from echosweep.data.store import FrameStore, Video
 from echosweep.data.writer import write_store
 from echosweep.distributed import World
 from echosweep.evaluation import EXTRACTORS
 from echosweep.evaluation.copies import CopyReport, find_copies
-from echosweep.evaluation.feature_cache import cache_folder
 from echosweep.evaluation.features import Extractor, Options
 from echosweep.evaluation.sets import Side, Subset
 from echosweep.progress import hidden
@@ -64,7 +64,9 @@ def main() -> None:
 def featured(store: FrameStore, extractor: Extractor) -> Side:
     """Return all images of a store with their features."""
     alone = World(0, 1, extractor.device)
-    return with_features(Side(store, store.rows()), extractor, cache_folder(None), alone, hidden)
+    return with_features(
+        Side(store, store.rows()), extractor, runs.cache_folder(None), alone, hidden
+    )
 
 
 def quarters(whole: Side, seed: int) -> tuple[Side, Side, Side]:

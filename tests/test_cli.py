@@ -176,7 +176,8 @@ def test_dry_run_prints_what_training_would_cost(small_store: Path, tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-def test_doctor_prints_json() -> None:
+def test_doctor_prints_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECHOSWEEP_CACHE", str(tmp_path))
     done = echosweep("doctor", "--json")
     assert done.returncode == 0, done.stderr
     found = {finding["what"]: finding for finding in json.loads(done.stdout)}

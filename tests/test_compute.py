@@ -18,7 +18,6 @@ from echosweep.data.store import FrameStore
 from echosweep.diffusion.denoiser import Denoiser
 from echosweep.distributed import World
 from echosweep.errors import UsageError
-from echosweep.networks import NETWORKS
 from echosweep.sampling import draw_images, fixed_batches
 from echosweep.training import checkpoint
 from echosweep.training.batches import load_batches
@@ -116,26 +115,6 @@ def test_a_prepared_network_is_the_same_function(denoiser: Denoiser) -> None:
     assert np.abs(plain.astype(int) - fast).max() <= 1
     alone = draw_images(denoiser, [3], sampler)
     assert np.array_equal(alone[0], fast[3])
-
-
-@pytest.mark.parametrize("threads", [3, 12])
-def test_the_number_of_threads_changes_no_bit(threads: int) -> None:
-    torch.manual_seed(0)
-    network = NETWORKS["adm-tiny"](32, 1, 1, model_channels=16).eval().requires_grad_(False)
-    for weight in network.parameters():  # an untrained network starts at zero
-        weight.add_(0.05 * torch.randn_like(weight))
-    compute.prepare(network)
-    x, c_noise = torch.randn(4, 1, 32, 32), torch.randn(4)
-    outputs = []
-    for count in (1, threads):
-        torch.set_num_threads(count)
-        try:
-            with compute.even_threads(4):
-                outputs.append(network(x, c_noise))
-            assert torch.get_num_threads() == count
-        finally:
-            torch.set_num_threads(1)
-    assert torch.equal(*outputs)
 
 
 def network_to_compile() -> nn.Sequential:

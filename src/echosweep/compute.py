@@ -9,16 +9,16 @@ threads, the memory and the time do not.
 import contextlib
 import ctypes
 import importlib.util
-import os
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from echosweep import machine
 from echosweep.errors import UsageError
+from echosweep.threads import use_best_threads
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86, Arm
@@ -26,11 +26,17 @@ _CALLS_WORTH_COMPILING = 5000  # compiling takes a minute or more, and saves 10 
 
 
 def prepare_process() -> None:
+    """Prepare this process for tight loops of equal shapes: its threads and its memory."""
+    use_best_threads()
+    keep_memory()
+
+
+def keep_memory() -> None:
     """Keep freed memory in this process (mallopt(3) of glibc; nothing elsewhere).
 
     A step frees and asks for the same hundreds of megabytes again and again; by default they go
-    back to the kernel each time, which hands them out again zeroed, 4 KiB at a time. For tight
-    loops of equal shapes: memory that was used once is given back when the process ends.
+    back to the kernel each time, which hands them out again zeroed, 4 KiB at a time. Memory
+    that was used once is given back when the process ends.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # no glibc
         mallopt = ctypes.CDLL(None).mallopt
@@ -54,20 +60,12 @@ def choose_precision(asked: str, device: torch.device) -> str:
         return "bf16" if device.type == "cuda" else "fp32"
     if device.type == "cpu" and asked == "tf32":
         raise UsageError("--precision tf32 needs a GPU; choose fp32 or auto")
-    if device.type == "cpu" and asked == "bf16" and not (_BF16_FLAGS & _cpu_flags()):
+    if device.type == "cpu" and asked == "bf16" and not (_BF16_FLAGS & machine.cpu_flags()):
         raise UsageError(
             "--precision bf16: this CPU does not compute in it (no avx512_bf16, no amx_bf16) and "
             "would be slower, not faster; choose fp32 or auto"
         )
     return asked
-
-
-def _cpu_flags() -> set[str]:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("flags", "Features")):
-                return set(line.split())
-    return set()
 
 
 def worth_compiling(asked: str, device: torch.device, calls: float) -> bool:
@@ -90,21 +88,6 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.backends.cudnn.allow_tf32 = before[1]
-
-
-@contextlib.contextmanager
-def even_threads(images: int) -> Iterator[None]:
-    """Compute within on as many threads as can take whole images each, at most those there are.
-
-    Two threads that share an image each sum a part of it, and where the cut lies, and so how the
-    sum rounds, depends on how many threads there are (group norm, channels-last).
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(n for n in range(1, min(before, images) + 1) if images % n == 0))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def prepare(network: nn.Module, precision: str = "fp32") -> None:
@@ -146,21 +129,3 @@ def compile_network(
         )
         return False
     return True
-
-
-def free_memory() -> int | None:
-    """Return the bytes that this process may still take on Linux, None where that is not known.
-
-    The machine's, or less by its control group (Slurm, containers), shared by its peers there.
-    """
-    free = []
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        fields = Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()
-        free.append(int(fields[0]) * 1024)
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        name = Path("/proc/self/cgroup").read_text().split("0::/")[1].split("\n")[0]
-        group = Path("/sys/fs/cgroup") / name
-        taken = int((group / "memory.stat").read_text().split("anon ")[1].split()[0])
-        free.append(int((group / "memory.max").read_text()) - taken)
-    peers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(0, min(free)) // peers if free else None

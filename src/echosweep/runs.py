@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+from echosweep import machine
 from echosweep.errors import EchoSweepError, UsageError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -135,6 +136,24 @@ def check_writable(file: Path) -> None:
         raise UsageError(f"{file} cannot be written; choose a file in a folder that can")
 
 
+def cache_folder(cache: str | Path | None) -> Path:
+    """Return the folder for caches: the one given, ECHOSWEEP_CACHE, or ~/.cache/echosweep.
+
+    It is made here: a folder that cannot be written is a UsageError now, not hours later.
+    """
+    folder = Path(cache or os.environ.get("ECHOSWEEP_CACHE") or "~/.cache/echosweep").expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UsageError(
+            f"cache folder {folder} cannot be written; pass --cache DIR or set ECHOSWEEP_CACHE=DIR"
+        )
+    return folder
+
+
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Hold `directory`, made if need be, for this process alone.
@@ -196,8 +215,8 @@ def environment() -> dict[str, Any]:
         "command": [Path(word).name if os.sep in word else word for word in sys.argv],
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
+        "cpu": machine.cpu_name(),
+        "cores": machine.cores(),
         "packages": {name: _version(name) for name in packages},
         "commit": _commit(),
     }
@@ -210,14 +229,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _cpu_name() -> str | None:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return None
 
 
 def _commit() -> str | None:

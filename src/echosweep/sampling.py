@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from echosweep import rng, runs
-from echosweep.compute import compile_network, even_threads
+from echosweep.compute import compile_network
 from echosweep.data.store import (
     INDEX_DTYPE,
     FrameStore,
@@ -41,6 +41,7 @@ from echosweep.diffusion.samplers import Sampler, run
 from echosweep.distributed import World, barrier
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import Progress, silent
+from echosweep.threads import even_threads
 
 _Map = np.memmap[Any, np.dtype[np.uint8]]
 CHUNK = {"cpu": 16, "cuda": 64}  # images per network call: enough to fill the device

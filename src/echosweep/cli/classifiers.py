@@ -69,7 +69,9 @@ def shift(
         cpu, cuda, cuda:1, ...; default: a GPU where there is one.
     """
     from echosweep.commands.shift import shift as run
+    from echosweep.threads import use_best_threads
 
+    use_best_threads()
     record = run(
         generated,
         reference,
@@ -146,7 +148,9 @@ def utility(
         cpu, cuda, cuda:1, ...; default: a GPU where there is one.
     """
     from echosweep.commands.utility import utility as run
+    from echosweep.threads import use_best_threads
 
+    use_best_threads()
     record = run(
         generated,
         reference,

@@ -47,7 +47,9 @@ def evaluate(
         Print the curves too, as evaluation.json has them.
     """
     from echosweep.commands.evaluate import evaluate as run
+    from echosweep.threads import use_best_threads
 
+    use_best_threads()
     record = run(
         generated,
         reference,
@@ -97,7 +99,9 @@ def floor(
     """
     from echosweep.commands.floor import floor as run
     from echosweep.commands.floor import print_table
+    from echosweep.threads import use_best_threads
 
+    use_best_threads()
     record = run(
         store,
         by=by.split(","),
@@ -156,7 +160,9 @@ def copies(
         Seed of the cells of C_T and of the intervals.
     """
     from echosweep.commands.copies import copies as run
+    from echosweep.threads import use_best_threads
 
+    use_best_threads()
     record = run(
         generated,
         train,

@@ -32,7 +32,6 @@ from echosweep.data.store import FrameStore
 from echosweep.distributed import world
 from echosweep.errors import UsageError
 from echosweep.evaluation.epoch_choice import Floats, Splits, draw_halves
-from echosweep.evaluation.feature_cache import cache_folder
 from echosweep.evaluation.features import Extractor
 from echosweep.evaluation.floor import USUAL, largest_half
 from echosweep.evaluation.sets import Side
@@ -93,7 +92,7 @@ def choose_epoch(
             found = find_epochs(_discriminator(sampling), epochs)
             check_epochs(found, run)
             task = _task(data, run, split, num, splits, seed)
-            extractor, cache = _extractor(config), cache_folder(config.cache)
+            extractor, cache = _extractor(config), runs.cache_folder(config.cache)
             drawing = Drawing(run, folder, task.num, seed, batch, peers)
             wanted = settings_of(found, sampling)
             there = count_drawn(wanted, drawing)

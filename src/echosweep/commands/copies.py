@@ -19,7 +19,6 @@ from echosweep.distributed import world
 from echosweep.errors import UsageError
 from echosweep.evaluation.copies import CopyReport, check_copies, find_copies
 from echosweep.evaluation.copies_drop import drop_rows
-from echosweep.evaluation.feature_cache import cache_folder
 from echosweep.evaluation.features import Extractor
 from echosweep.evaluation.sets import Side
 from echosweep.progress import Show, hidden
@@ -71,7 +70,7 @@ def copies(
         check_copies(*plain, rate)
         folder = Path(out) if out else made.path.with_name(made.path.name + ".copies")
         runs.check_writable(folder / "copies.html")
-        cache = cache_folder(config.cache)
+        cache = runs.cache_folder(config.cache)
         sides = [with_features(side, extractor, cache, peers, show) for side in plain]
     if peers.rank > 0:
         return None

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from echosweep import machine
 from echosweep.errors import EchoSweepError
 
 _DECODERS = ("mjpeg", "h264", "hevc", "mpeg2video", "mpeg4", "gif", "vp9")
@@ -65,8 +66,10 @@ def _torch() -> Finding:
 
 
 def _processor() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Finding("CPU", "ok", f"{cores} cores for this process")
+    from echosweep.threads import best_threads
+
+    best = best_threads(anew=True)
+    return Finding("CPU", "ok", f"{machine.cores()} cores for this process, fastest on {best}")
 
 
 def _gpu() -> Finding:

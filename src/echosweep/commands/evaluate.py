@@ -19,7 +19,7 @@ from echosweep.data.store import FrameStore, check_comparable, was_trained_on
 from echosweep.distributed import World, world
 from echosweep.errors import UsageError
 from echosweep.evaluation import METRICS
-from echosweep.evaluation.feature_cache import cache_folder, cached_features
+from echosweep.evaluation.feature_cache import cached_features
 from echosweep.evaluation.features import Extractor
 from echosweep.evaluation.neighbours import nearest
 from echosweep.evaluation.sets import Result, Side, Subset, draw_rows
@@ -75,7 +75,7 @@ def evaluate(
         pair = _pair(made, real, num, split, seed, any(METRICS[n].of == "pool" for n in chosen))
         for name in chosen:
             METRICS[name].check(*pair)
-        cache = cache_folder(config.cache) if by_features else Path()
+        cache = runs.cache_folder(config.cache) if by_features else Path()
         folder = Path(out) if out else _beside(made) if chosen == list(METRICS) else None
         if folder:
             runs.check_writable(folder / "evaluation.html")

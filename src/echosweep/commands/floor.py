@@ -15,7 +15,6 @@ from echosweep.config import FeatureConfig, check_choice
 from echosweep.data.store import FrameStore
 from echosweep.distributed import world
 from echosweep.errors import UsageError
-from echosweep.evaluation.feature_cache import cache_folder
 from echosweep.evaluation.floor import floor_curve, largest_half
 from echosweep.evaluation.sets import Side
 from echosweep.progress import Show, hidden
@@ -59,7 +58,7 @@ def floor(
         opened = FrameStore.open(store)
         side = Side(opened, opened.rows(split))
         n = min(largest_half(side, kind, num, splits, seed) for kind in by)
-        cache = cache_folder(config.cache)
+        cache = runs.cache_folder(config.cache)
         sides = {e.label: with_features(side, e, cache, peers, show) for e in extractors}
     if peers.rank > 0:
         return None

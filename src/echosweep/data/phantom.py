@@ -10,8 +10,6 @@ import csv
 import io
 import json
 import multiprocessing
-import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from fractions import Fraction
@@ -22,8 +20,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from echosweep import machine, runs
 from echosweep import rng as seeds
-from echosweep import runs
 from echosweep.data.decoding import begin_worker, sparing_workers
 from echosweep.data.phantom_heart import Points, simpson
 from echosweep.data.phantom_scene import Renderer, Scene
@@ -136,7 +134,7 @@ def encode_mjpeg(images: Iterable[NDArray[np.uint8]], size: int, fps: float) -> 
 def _checked(videos: int, frames: int, size: int, seed: int, workers: int | None) -> int:
     """Return the number of workers to use; raise UsageError for a number that cannot be."""
     if workers is None:
-        workers = max(1, min(videos, _cores()))
+        workers = max(1, min(videos, machine.cores()))
     least = {
         "videos": (videos, 1),
         "frames": (frames, 1),
@@ -153,11 +151,6 @@ def _checked(videos: int, frames: int, size: int, seed: int, workers: int | None
             f"{_MAX_SIZE}, the nearest is {nearest}"
         )
     return workers
-
-
-def _cores() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _check_folder(out: Path, settings: dict[str, Any]) -> None:

@@ -7,14 +7,13 @@ of interruptions; no patient (no video, where patients are unknown) is in two sp
 
 import contextlib
 import math
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from echosweep import runs
+from echosweep import machine, runs
 from echosweep.data import SOURCES
 from echosweep.data.decoding import Task, decoded
 from echosweep.data.pixels import FILTERS, FITS, MIN_SIDE
@@ -87,7 +86,7 @@ def _write(
 ) -> None:
     """Decode the clips that the journal has not, and append them in order."""
     todo = clips[len(writer.journal) :]
-    workers = min(workers or _cores(), max(1, len(todo)))
+    workers = min(workers or machine.cores(), max(1, len(todo)))
     _check_excluded(writer.out, clips, writer.excluded, max_excluded)
     progress(len(writer.journal), len(clips), writer.count)
     with contextlib.closing(decoded(task, todo, workers)) as results:
@@ -210,10 +209,3 @@ def _disk_full_explained(out: Path) -> Iterator[None]:
             f"the disk of {out} is full, or a quota is used up ({error.strerror}); free some "
             "space and run this again: it continues where it stopped"
         ) from error
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -6,6 +6,7 @@ Invariant: a broken clip raises (or carries) a reason and never stops the others
 
 import csv
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,12 +79,11 @@ def files(path: Path, suffixes: Iterable[str]) -> list[Path]:
 
 def visible(path: Path) -> list[Path]:
     """Return the files below the folder `path` without hidden ones and hidden folders, sorted."""
-    found = (file for file in path.rglob("*") if file.is_file())
-    return sorted(
-        file
-        for file in found
-        if not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
+    found = []
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
+    return sorted((file for file in found if file.is_file()), key=lambda file: file.parts)
 
 
 def relative(file: Path, root: Path) -> str:

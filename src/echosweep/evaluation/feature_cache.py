@@ -79,24 +79,6 @@ def cached_features(
     return CachedFeatures(folder, rows, extractor.dims)
 
 
-def cache_folder(cache: str | Path | None) -> Path:
-    """Return the folder for caches: the one given, ECHOSWEEP_CACHE, or ~/.cache/echosweep.
-
-    It is made here: a folder that cannot be written is a UsageError now, not hours later.
-    """
-    folder = Path(cache or os.environ.get("ECHOSWEEP_CACHE") or "~/.cache/echosweep").expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise UsageError(
-            f"cache folder {folder} cannot be written; pass --cache DIR or set ECHOSWEEP_CACHE=DIR"
-        )
-    return folder
-
-
 def _valid(folder: Path, rows: NDArray[np.int64], dims: int) -> NDArray[np.bool_]:
     """Return which of `rows` are on disk, whole."""
     result = np.zeros(len(rows), bool)

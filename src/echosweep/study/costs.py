@@ -1,16 +1,16 @@
 """What each piece of a study's work costs on this device: measured on a few images, each once.
 
 A training step, a network evaluation, features and classifiers are timed; the rest is counted in
-them. A network that would take long to time is scaled from the largest timed one by multiply-adds.
+them. Of a network that would take long to time, few evaluations are timed; its training step takes
+as many of them as that of the largest network whose step was timed.
 Invariant: nothing is trained, and the same question is never timed twice.
 """
 
-import contextlib
 import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property, partial
 from typing import NamedTuple
 
@@ -37,6 +37,7 @@ _DECIDES = {
     *("label", "batch", "micro_batch", "precision", "posthoc_ema"),
 }
 _LONGEST = 90.0  # seconds to time a network, where it can be scaled instead
+_FEW = 4  # images that tell how long an evaluation takes
 _TIMED_IMAGES = 35  # about as many images' training steps as timing a network takes on a CPU
 _START = "import echosweep.study.worker, echosweep.study.tasks"
 
@@ -61,7 +62,7 @@ class Data(NamedTuple):
 class Network(NamedTuple):
     """A network's size, and the seconds of a training step and of an evaluation, per image.
 
-    memory_gb: of training, in float32. scaled: not timed, but scaled from another's times.
+    memory_gb: of training, in float32. scaled: training was not timed, but follows from another's.
     """
 
     parameters: int
@@ -122,20 +123,18 @@ class Meter:
         held = counts["parameters"] * 4 * (7 if config.posthoc_ema else 5)
         batch = min(config.batch, config.micro_batch or config.batch)
         memory = (held + activation_bytes(denoiser) * batch) / 1e9
+        sized = partial(Network, counts["parameters"], counts["multiply_adds"], memory)
         timed = [network for network in self._networks.values() if not network.scaled]
         if timed:
             like = max(timed, key=lambda network: network.multiply_adds)
-            ratio = counts["multiply_adds"] / like.multiply_adds
-            if ratio * like.training * _TIMED_IMAGES > _LONGEST:
-                times = (ratio * like.training, ratio * like.evaluation)
-                return Network(
-                    counts["parameters"], counts["multiply_adds"], memory, *times, scaled=True
-                )
-        times = (
-            seconds_per_image(denoiser, config, self.device) / self._gpus,
-            _evaluation(denoiser.eval(), self.device) / self._gpus,
-        )
-        return Network(counts["parameters"], counts["multiply_adds"], memory, *times, scaled=False)
+            larger = counts["multiply_adds"] / like.multiply_adds
+            if larger * like.training * _TIMED_IMAGES > _LONGEST:
+                evaluation = _evaluation(denoiser.eval(), _FEW, self.device) / self._gpus
+                training = evaluation * like.training / like.evaluation
+                return sized(training, evaluation, scaled=True)
+        training = seconds_per_image(denoiser, config, self.device) / self._gpus
+        evaluation = _evaluation(denoiser.eval(), chunk(self.device), self.device) / self._gpus
+        return sized(training, evaluation, scaled=False)
 
     @cached_property
     def extractors(self) -> list[Extractor]:
@@ -173,28 +172,17 @@ def start() -> float:
     return time.perf_counter() - started
 
 
-@contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Compute with so many threads within, as a trial does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _key(config: TrainConfig) -> str:
     return runs.canonical_json(config.model_dump(mode="json", include=_DECIDES, exclude_none=True))
 
 
 @torch.no_grad()
-def _evaluation(denoiser: Denoiser, device: torch.device) -> float:
-    """Return the seconds of D(x; sigma) per image, computed as sampling does.
+def _evaluation(denoiser: Denoiser, count: int, device: torch.device) -> float:
+    """Return the seconds of D(x; sigma) per image, computed as sampling does, `count` at a time.
 
     The network is left laid out for that.
     """
-    count, precision = chunk(device), compute.choose_precision("auto", device)
+    precision = compute.choose_precision("auto", device)
     compute.prepare(denoiser.network, precision)
     x = torch.zeros(count, *denoiser.image_shape, device=device)
     labels = torch.zeros(count, denoiser.label_dim, device=device) if denoiser.label_dim else None

@@ -16,6 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from echosweep import machine
 from echosweep.config import TrainConfig
 from echosweep.data.splits import assign_splits
 from echosweep.data.store import FrameStore, Preparation, image_shape
@@ -121,12 +122,13 @@ def plan(
     acts = rehearse(recipe)
     from echosweep.devices import pick_device  # here, not above: `check_disk` needs no torch
     from echosweep.study.bill import Bill
-    from echosweep.study.costs import Meter, threads
+    from echosweep.study.costs import Meter
+    from echosweep.threads import threads
 
     picked = pick_device(device)
     several = (recipe.gpus if gpus is None else gpus) if picked.type == "cuda" else 0
     there = local.gpus() if picked.type == "cuda" else []
-    slots, shared = local.share_out(Settings(workers, several), there, local.cores())
+    slots, shared = local.share_out(Settings(workers, several), there, machine.cores())
     with threads(shared):
         meter = Meter(_data(recipe, data), recipe.features, picked, several, show)
         meter.learn([config for act in acts for config in _trained(act)])
@@ -224,8 +226,8 @@ def _notes(meter: "Meter", acts: Sequence[Act], gpus: int) -> Iterator[str]:
         yield "assumed: which candidates win is not known yet; the first of each round are taken"
     if meter.scaled:
         yield (
-            f"scaled: {', '.join(meter.scaled)} would take long to time here; by multiply-adds "
-            "from the largest network that was timed"
+            f"scaled: {', '.join(meter.scaled)} would take long to time here; evaluations were, "
+            "and a step takes as many of them as that of the largest network that was timed"
         )
     if gpus > 1:
         yield f"a trial's {gpus} GPUs are taken to be {gpus} times as fast as one"

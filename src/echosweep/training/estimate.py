@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from echosweep import compute, rng
+from echosweep import machine, rng
 from echosweep.config import TrainConfig
 from echosweep.diffusion import Denoiser, denoising_loss
 from echosweep.distributed import World
@@ -69,7 +69,7 @@ def fitting_micro_batch(
     """
     if device.type == "cuda":
         return largest_part(share, most, partial(_passes, state, config, device))
-    known = compute.free_memory() if free is None else free
+    known = machine.free_memory() if free is None else free
     return largest_part(share, most, _fits_in(state, math.inf if known is None else known))
 
 

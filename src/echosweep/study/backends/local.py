@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from echosweep import machine
 from echosweep.errors import UsageError
 from echosweep.study.backends import Ended, Settings
 from echosweep.study.backends.nursery import end, fork
@@ -23,7 +24,7 @@ class Local:
 
     def __init__(self, settings: Settings) -> None:
         """Share out this machine; raise UsageError for more GPUs than it has."""
-        self.slots, self.threads = share_out(settings, gpus(), cores())
+        self.slots, self.threads = share_out(settings, gpus(), machine.cores())
 
     def run(self, trials: Sequence[Trial], study: Path) -> Ended:
         """Start the trials in order, each as a slot is free; yield each as it ends."""
@@ -36,7 +37,7 @@ class Local:
                     code = without_worker(study, trial)
                     if code is None:
                         slot = free.pop(0)
-                        threads = cores() if trial.task in _ALONE else self.threads
+                        threads = machine.cores() if trial.task in _ALONE else self.threads
                         process = fork(study, trial.signature, threads=threads, devices=slot)
                         running.append((trial, process, slot))
                     else:
@@ -84,8 +85,3 @@ def gpus() -> list[str]:
         return []
     listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
     return [str(i) for i, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU")]
-
-
-def cores() -> int:
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

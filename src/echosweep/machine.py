@@ -1,0 +1,92 @@
+"""What this process may take of the machine: cores and memory, and what its CPU is and can do.
+
+A control group (a Slurm job, a container) takes some of both away without a word, so its limits,
+and those of the groups above it, count too (Linux, cgroups(7), both versions).
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+_OWN_GROUPS = Path("/proc/self/cgroup")
+_GROUPS = Path("/sys/fs/cgroup")
+_UNREADABLE = (OSError, ValueError, IndexError, ZeroDivisionError)
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use, at least 1."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, int(min([there or 1, *_quotas()])))
+
+
+def free_memory() -> int | None:
+    """Return the bytes that this process may still take on Linux, None where that is not known.
+
+    Processes of one `torchrun` share them evenly.
+    """
+    free = list(_free_of_groups())
+    with contextlib.suppress(*_UNREADABLE):
+        fields = Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()
+        free.append(int(fields[0]) * 1024)
+    peers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(0, min(free)) // peers if free else None
+
+
+def cpu_name() -> str | None:
+    """Return what the CPU calls itself on Linux, None where that is not known."""
+    return _cpu().get("model name")
+
+
+def cpu_flags() -> set[str]:
+    """Return the instruction sets of the CPU on Linux, an empty set where they are not known."""
+    return set((_cpu().get("flags") or _cpu().get("Features") or "").split())  # x86, or Arm
+
+
+@cache
+def _cpu() -> dict[str, str]:
+    """Return the facts of the first core."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+        pairs = (line.partition(":") for line in lines)
+        return {name.strip(): value.strip() for name, _, value in pairs}
+    return {}
+
+
+def _quotas() -> Iterator[float]:
+    """Yield the cores' worth of time that each control group grants; "max" and -1 grant all."""
+    for group in _groups("cpu"):
+        with contextlib.suppress(*_UNREADABLE):
+            quota, period = (group / "cpu.max").read_text().split()
+            yield int(quota) / int(period)
+        with contextlib.suppress(*_UNREADABLE):
+            if (granted := _read(group, "cpu.cfs_quota_us")) > 0:
+                yield granted / _read(group, "cpu.cfs_period_us")
+
+
+def _free_of_groups() -> Iterator[int]:
+    """Yield the bytes that each control group has left; files in memory make room when asked."""
+    for group in _groups("memory"):
+        for limit, taken in (("memory.max", "anon "), ("memory.limit_in_bytes", "total_rss ")):
+            with contextlib.suppress(*_UNREADABLE):
+                used = (group / "memory.stat").read_text().split(taken)[1].split()[0]
+                yield _read(group, limit) - int(used)
+
+
+def _read(group: Path, name: str) -> int:
+    return int((group / name).read_text())
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """Yield the folders of this process's control group and of those above it.
+
+    Within a container the own group's path may be another one's outside; the top is there always.
+    """
+    with contextlib.suppress(*_UNREADABLE):
+        for line in _OWN_GROUPS.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "" or controller in controllers.split(","):
+                top = _GROUPS / controllers
+                own = top / path.strip("/")
+                yield from (own, *(parent for parent in own.parents if top in parent.parents), top)

@@ -1,0 +1,115 @@
+"""What control groups leave of a machine, on made-up ones of both versions."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from echosweep import machine
+
+LINUX = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="control groups are Linux's"
+)
+
+
+def control_groups(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, own: str, files: dict[str, str]
+) -> None:
+    """Put this process into the groups that `own` lists; files: of the groups, by path."""
+    (folder / "own").write_text(own)
+    for name, text in files.items():
+        (folder / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "groups" / name).write_text(text)
+    monkeypatch.setattr(machine, "_OWN_GROUPS", folder / "own")
+    monkeypatch.setattr(machine, "_GROUPS", folder / "groups")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("0::/job/task\n", {"job/task/cpu.max": "max 100000\n"}, 16),
+        ("0::/job/task\n", {"job/task/cpu.max": "400000 100000\n"}, 4),
+        # Slurm limits the job, not the task; the least of all counts.
+        ("0::/job/task\n", {"job/cpu.max": "250000 100000", "cpu.max": "800000 100000"}, 2),
+        ("0::/job/task\n", {"job/cpu.max": "50000 100000"}, 1),
+        ("0::/job/task\n", {"job/cpu.max": "6400000 100000"}, 16),
+        # In a container the path is that of the host; the top is the container's.
+        ("0::/docker/abc\n", {"cpu.max": "300000 100000"}, 3),
+        (
+            "4:memory:/a\n3:cpu,cpuacct:/a/b\n0::/\n",
+            {
+                "cpu,cpuacct/a/b/cpu.cfs_quota_us": "500000",
+                "cpu,cpuacct/a/b/cpu.cfs_period_us": "1e5",
+            },
+            16,
+        ),
+        (
+            "4:memory:/a\n3:cpu,cpuacct:/a/b\n0::/\n",
+            {
+                "cpu,cpuacct/a/b/cpu.cfs_quota_us": "500000\n",
+                "cpu,cpuacct/a/b/cpu.cfs_period_us": "100000\n",
+                "memory/a/cpu.cfs_quota_us": "100000\n",
+                "memory/a/cpu.cfs_period_us": "100000\n",
+            },
+            5,
+        ),
+        ("3:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 16),
+        ("garbage\n", {}, 16),
+    ],
+)
+def test_cores_are_those_of_the_quota(
+    own: str,
+    files: dict[str, str],
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    control_groups(monkeypatch, tmp_path, own, files)
+    assert machine.cores() == expected
+
+
+@LINUX
+def test_free_memory_is_that_of_the_tightest_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    control_groups(monkeypatch, tmp_path, "0::/job/task\n", {})
+    there = machine.free_memory()
+    assert there is not None
+    assert there > 0
+    files = {
+        "job/task/memory.max": "max\n",
+        "job/task/memory.stat": "anon 5\n",
+        "job/memory.max": f"{1000 << 10}\n",
+        "job/memory.stat": f"file 77\nanon {100 << 10}\nkernel 8\n",
+    }
+    control_groups(monkeypatch, tmp_path, "0::/job/task\n", files)
+    assert machine.free_memory() == 900 << 10
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert machine.free_memory() == 300 << 10
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    older = {
+        "memory/job/memory.limit_in_bytes": f"{600 << 10}\n",
+        "memory/job/memory.stat": f"cache 9\ntotal_rss {200 << 10}\n",
+    }
+    control_groups(monkeypatch, tmp_path, "7:memory:/job\n", older)
+    assert machine.free_memory() == 400 << 10
+
+
+@LINUX
+def test_a_group_that_is_full_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"memory.max": "100\n", "memory.stat": "anon 200\n"}
+    control_groups(monkeypatch, tmp_path, "0::/\n", files)
+    assert machine.free_memory() == 0
+
+
+@LINUX
+def test_the_cpu_has_a_name_and_instruction_sets() -> None:
+    words = Path("/proc/cpuinfo").read_text()
+    assert machine.cpu_flags() <= set(words.split())
+    assert machine.cpu_flags()
+    assert machine.cpu_name() is None or machine.cpu_name() in words
