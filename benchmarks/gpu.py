@@ -8,6 +8,7 @@ too long keeps no other from being measured.
 import contextlib
 import tempfile
 from argparse import Namespace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,33 +35,41 @@ from nets import Facts, Net, Twin
 from pairs import Built, Options, Row, Side, faster, medians, pairs, turns
 from train import bare_step, our_step
 
-SIZE, IMAGES, STEPS, BATCH, MICRO_BATCH, FEATURED, WHOLE = 64, 64, 30, 256, 64, 4096, 50_000
-GUIDED_BAR = 1.5
+SIZE, IMAGES, STEPS, BATCH, MICRO_BATCH = 64, 64, 30, 256, 64
+FEATURED, CHECKED, WHOLE = 4096, 64, 50_000
+SAMPLING_BARS: dict[str, Any] = {"bar": 2.5, "share_bar": 0.45}
+TRAINING_BARS: dict[str, Any] = {"bar": 2.0, "share_bar": 0.40}
+FEATURES_BAR, GUIDED_BAR = 3.0, 1.5
 
 
 def sampling(options: Options) -> list[Row]:
     """Return the row of drawing images as the network is."""
-    return [draws(options, nets.ADM, SIZE, IMAGES, STEPS, compiled=False)]
+    row = draws(options, nets.ADM, SIZE, IMAGES, STEPS, compiled=False)
+    return [row._replace(**SAMPLING_BARS)]
 
 
 def sampling_compiled(options: Options) -> list[Row]:
     """Return the row of drawing images with the network compiled."""
-    return [draws(options, nets.ADM, SIZE, IMAGES, STEPS, compiled=True)]
+    row = draws(options, nets.ADM, SIZE, IMAGES, STEPS, compiled=True)
+    return [row._replace(**SAMPLING_BARS)]
 
 
 def training(options: Options) -> list[Row]:
     """Return the row of a training step as the network is."""
-    return [steps(options, nets.ADM, SIZE, BATCH, MICRO_BATCH, compiled="off")]
+    row = steps(options, nets.ADM, SIZE, BATCH, MICRO_BATCH, compiled="off")
+    return [row._replace(**TRAINING_BARS)]
 
 
 def training_compiled(options: Options) -> list[Row]:
     """Return the row of a training step with the network compiled."""
-    return [steps(options, nets.ADM, SIZE, BATCH, MICRO_BATCH, compiled="on")]
+    row = steps(options, nets.ADM, SIZE, BATCH, MICRO_BATCH, compiled="on")
+    return [row._replace(**TRAINING_BARS)]
 
 
 def features(options: Options) -> list[Row]:
-    """Return the row of Inception's features."""
-    return [inception(options, FEATURED)]
+    """Return the rows of Inception's features, as they are by default and in fp16."""
+    rows = [inception(options, FEATURED, precision) for precision in ("fp32", "fp16")]
+    return [row._replace(bar=FEATURES_BAR) for row in rows]
 
 
 def guiding(options: Options) -> list[Row]:
@@ -90,10 +99,10 @@ def steps(
     return beside(what, batch, 3, options, ours, (*loop, nets.physicsnemo, twin, options.peers))
 
 
-def inception(options: Options, images: int) -> Row:
+def inception(options: Options, images: int, precision: str) -> Row:
     """Return the row of 2048 features against torch-fidelity, weights drawn at random."""
     with contextlib.ExitStack() as stack:
-        ours = stack.enter_context(Side(options, our_features, options.device, images))
+        ours = stack.enter_context(Side(options, our_features, options.device, images, precision))
         start = (peer_features, options.device, images, options.peers)
         theirs, lacking = having(stack, options, start)
         times = turns([ours, *theirs], options.pairs)
@@ -101,7 +110,7 @@ def inception(options: Options, images: int) -> Row:
     note = f"{WHOLE:,} images take {WHOLE / rate:.0f} s, extrapolated from {images:,}"
     return Row(
         what="Inception features, 64 px, 2048 wide",
-        ours=f"inception, {rate:.3g} images/s",
+        ours=f"{ours.facts.name}, {rate:.3g} images/s",
         peer=theirs[0].facts.name if theirs else "",
         ratios=faster([(a[0], a[1]) for a in times]) if theirs else [],
         rate=rate,
@@ -175,14 +184,17 @@ def bare_calls(
     return work, nets.facts(net, size)
 
 
-def our_features(device: str, images: int) -> Built:
-    """Return our features of grey images."""
+def our_features(device: str, images: int, precision: str) -> Built:
+    """Return our features of grey images. Named by how far they are from those in fp32."""
     with tempfile.TemporaryDirectory() as name:
         path = drawn_weights(Path(name))
         options = FeatureOptions(path, dims=2048, allow_unknown_weights=True, device=device)
-        extractor = build_inception(options)
-    drawn = grey(images)
-    return (lambda: len(extractor(drawn))), Facts("inception", 0, 0.0)
+        plain = build_inception(options)
+    extractor, drawn = replace(plain, precision=precision), grey(images)
+    apart = np.linalg.norm(extractor(drawn[:CHECKED]) - plain(drawn[:CHECKED]))
+    apart /= np.linalg.norm(plain(drawn[:CHECKED]))
+    name = f"inception in {precision}, {apart:.1e} from fp32"
+    return (lambda: len(extractor(drawn))), Facts(name, 0, 0.0)
 
 
 def peer_features(device: str, images: int, folder: Path) -> Built:

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from echosweep.build import build_denoiser, build_sampler
-from echosweep.config import SampleConfig, TrainConfig
+from echosweep.build import build_denoiser, build_extractors, build_sampler
+from echosweep.config import FeatureConfig, SampleConfig, TrainConfig
 from echosweep.data.store import Preparation
 from echosweep.diffusion import FRAMEWORKS
 from echosweep.diffusion.samplers import Step
@@ -60,3 +60,10 @@ def test_ode_takes_the_framework_s_own_settings_unless_told() -> None:
     own = first()
     assert own.sigma == first(discretization="vp", schedule="vp", scaling="vp").sigma
     assert own.sigma != first(discretization="edm").sigma
+
+
+def test_features_in_fp16_are_refused_on_a_cpu() -> None:
+    config = FeatureConfig.make({"features": "random", "device": "cpu"})
+    assert build_extractors(config)[0].precision == "fp32"
+    with pytest.raises(UsageError, match="--feature-precision fp16 needs a GPU"):
+        build_extractors(config.model_copy(update={"feature_precision": "fp16"}))

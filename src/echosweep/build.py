@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from echosweep.config import DiscriminatorConfig, FeatureConfig, SampleConfig, TrainConfig
 from echosweep.data.store import Preparation
+from echosweep.devices import pick_device
 from echosweep.diffusion import FRAMEWORKS
 from echosweep.diffusion.denoiser import Denoiser
 from echosweep.diffusion.discriminators import DISCRIMINATORS, Discriminator, Model, regularise
@@ -82,10 +84,14 @@ def build_sampler(config: SampleConfig, framework: Framework) -> Sampler:
 def build_extractors(config: FeatureConfig) -> list[Extractor]:
     """Return the feature extractors of a config, their weights read.
 
-    Raises UsageError for missing weights, or an option that an extractor does not have.
+    Raises UsageError for missing weights, or an option that an extractor or the device has not.
     """
-    chosen = config.chosen
-    return [
+    chosen, precision = config.chosen, config.feature_precision
+    if precision == "fp16" and pick_device(config.device).type == "cpu":
+        raise UsageError(
+            "--feature-precision fp16 needs a GPU: a CPU would be slower; leave it out"
+        )
+    extractors = [
         EXTRACTORS[name](
             Options(
                 inception=config.inception,
@@ -99,6 +105,7 @@ def build_extractors(config: FeatureConfig) -> list[Extractor]:
         )
         for name in chosen
     ]
+    return [replace(extractor, precision=precision) for extractor in extractors]
 
 
 def load_model(path: str | Path, device: str = "cpu") -> Denoiser:

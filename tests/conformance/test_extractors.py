@@ -82,6 +82,14 @@ def test_black_and_white_images_are_fine(extractor: Extractor):
     assert np.isfinite(extractor(flat)).all()
 
 
+def test_fp16_rounds_and_no_more(extractor: Extractor, images: np.ndarray):
+    rounded, plain = replace(extractor, precision="fp16"), extractor(images)
+    apart = np.linalg.norm(rounded(images) - plain) / np.linalg.norm(plain)
+    assert 0 < apart < 0.02  # 2^-11 an operation, some tens of them one after another
+    assert rounded.signature != extractor.signature
+    assert rounded.describe()["precision"] == "fp16"
+
+
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_a_width_it_does_not_have_is_refused(name: str):
     with pytest.raises(UsageError, match="--dims 7"):

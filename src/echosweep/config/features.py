@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -30,6 +30,9 @@ class FeatureConfig(Config):
     resize: str = Field("edm", description="Inception input: edm, pytorch-fid or clean")
     allow_unknown_weights: bool = Field(
         False, description="use Inception weights whose SHA-256 is not known"
+    )
+    feature_precision: Literal["fp32", "fp16"] = Field(
+        "fp32", description="of features; fp16: on a GPU, faster, not to be mixed with fp32"
     )
     cache: Path | None = Field(
         None, description="folder of cached features; default: ~/.cache/echosweep"

@@ -103,7 +103,7 @@ class Extractor:
 
     name: the key in EXTRACTORS. metric: what a Fréchet distance of these features is called.
     weights: SHA-256 of the weights, or how they are made. notes: what a reader of the number must
-    know.
+    know. precision: of convolutions and products, fp32 or fp16; sums are float32 in both.
     """
 
     name: str
@@ -114,6 +114,7 @@ class Extractor:
     network: Callable[[Tensor], Tensor]
     device: torch.device
     notes: tuple[str, ...] = ()
+    precision: str = "fp32"
 
     @property
     def label(self) -> str:
@@ -128,13 +129,15 @@ class Extractor:
             "dims": self.dims,
             "weights": self.weights,
             "resize": self.resize.name,
+            "precision": self.precision,
             "signature": self.signature,
         }
 
     @cached_property
     def signature(self) -> str:
         """Return 16 hex digits: equal for extractors whose features may be compared."""
-        return runs.signature([self.name, self.dims, self.resize.name, self.weights])
+        rounding = [] if self.precision == "fp32" else [self.precision]
+        return runs.signature([self.name, self.dims, self.resize.name, self.weights, *rounding])
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the features of `images`, float32 (N, dims).
@@ -150,11 +153,14 @@ class Extractor:
         return features
 
     def _forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        x = self.resize(images, self.device)
         # TensorFloat-32 would move features by about 1e-3, and differently on every card.
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            features: NDArray[np.float32] = (
-                self.network(self.resize(images, self.device)).cpu().numpy()
-            )
+        with (
+            torch.inference_mode(),
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+            torch.autocast(self.device.type, torch.float16, enabled=self.precision == "fp16"),
+        ):
+            features: NDArray[np.float32] = self.network(x).float().cpu().numpy()
         return features
 
 
