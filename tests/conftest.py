@@ -20,6 +20,11 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put studies first: they wait for clusters and kills, and other tests compute meanwhile."""
+    items.sort(key=lambda item: "study" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real ultrasound and weights; the test is skipped, visibly, without it."""

@@ -217,6 +217,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": machine.cpu_name(),
         "cores": machine.cores(),
+        "threads": torch.get_num_threads() if (torch := sys.modules.get("torch")) else None,
         "packages": {name: _version(name) for name in packages},
         "commit": _commit(),
     }
