@@ -50,7 +50,7 @@ class Kernel(NamedTuple):
 
 def ceiling(device: str) -> Built:
     """Return the best kernel, repeated for a while, and its `Peak`."""
-    compute.prepare_process()
+    compute.keep_memory()
     scale = SCALES[device]
     best = max(kernels(device, scale), key=lambda kernel: rate(kernel, device))
     calls = math.ceil(scale.flops / best.flops)

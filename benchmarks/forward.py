@@ -48,7 +48,7 @@ def against(
 
 def our_forward(images: int, size: int, network: str, settings: dict[str, int]) -> Built:
     """Return a forward pass of ours."""
-    compute.prepare_process()
+    compute.keep_memory()
     net = nets.ours(size, network, settings)
     compute.prepare(net.module)
     return passing(net, images, size), nets.facts(net, size)
@@ -56,7 +56,7 @@ def our_forward(images: int, size: int, network: str, settings: dict[str, int]) 
 
 def our_plain_network(size: int, folder: Path) -> Net:
     """Return a network of ours, prepared as ours is, with plain convolutions."""
-    compute.prepare_process()
+    compute.keep_memory()
     net = nets.plain(size, "ddpmpp-small", nets.LIKE)
     compute.prepare(net.module)
     return net

@@ -143,7 +143,7 @@ def our_draw(
     case: str = "unguided",
 ) -> Built:
     """Return the drawing of images as `sample` does it. case: of `guidance.CASES`."""
-    compute.prepare_process()
+    compute.keep_memory()
     at, weights = torch.device(device), guidance.CASES[case]
     with tempfile.TemporaryDirectory() as name:
         guidance.write(network, Path(name), Namespace(batch=images, size=size))

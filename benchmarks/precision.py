@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--split", default="val", help="the real images to measure against")
     parser.add_argument("--features", default="efficientnet-lite0")
     given = parser.parse_args()
-    compute.prepare_process()
+    compute.keep_memory()
     (extractor,) = build_extractors(FeatureConfig.make({"features": given.features}))
     real = FrameStore.open(given.store)
     reference = Statistics.of(extractor(real.images[real.rows(given.split)]))

@@ -28,7 +28,7 @@ def rows(options: Options) -> list[Row]:
 
 def overhead(network: str, size: int, steps: int, count: int) -> Row:
     """Return the row of `count` draws of one batch."""
-    compute.prepare_process()
+    compute.keep_memory()
     train, images = TrainConfig(network=network, total_kimg=1), chunk("cpu")
     denoiser = build_denoiser(train, Preparation((size, size))).eval().requires_grad_(False)
     compute.prepare(denoiser.network)

@@ -1,6 +1,6 @@
-"""Do twice the processes do twice the work? Training, sampling and features, by 1 and 2 of them.
+"""Do twice the processes do twice the work? Training, sampling, features and discriminators.
 
-    python benchmarks/scale.py [--processes 2] [--network ddpmpp-small] [--size 64] [--each 16]
+    python benchmarks/scale.py [--works training,features] [--network ddpmpp-small] [--size 64]
 
 Weak scaling: each process has one thread and `--each` images, however many there are. One process
 and several take turns; the efficiency is the rate of several over that of one times their number.
@@ -18,13 +18,20 @@ import numpy as np
 import torch
 from torch import distributed
 
-from echosweep.build import build_denoiser, build_extractors, build_sampler
-from echosweep.config import FeatureConfig, SampleConfig, TrainConfig
+from echosweep.build import (
+    build_denoiser,
+    build_discriminator,
+    build_extractors,
+    build_sampler,
+)
+from echosweep.config import DiscriminatorConfig, FeatureConfig, SampleConfig, TrainConfig
 from echosweep.data.store import Preparation
 from echosweep.distributed import World, barrier, world
 from echosweep.sampling import draw_images
 from echosweep.training.batches import Batches
+from echosweep.training.discriminator import DiscriminatorState, Sides, discriminator_steps
 from echosweep.training.loop import TrainState, train_steps
+from guidance import described
 
 REPEATS = 3  # in a process that runs anyway, of which the median counts
 
@@ -36,14 +43,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--each", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--work", choices=list(WORKS))
+    parser.add_argument("--works", default=",".join(WORKS))
+    parser.add_argument("--work", choices=list(WORKS), help="measure in this process")
     options = parser.parse_args()
     if options.work:
         measure(options)
         return
     print(f"{options.network}, {options.size} px, {options.each} images a process and thread\n")
     print(f"| what | 1 process, images/s | {options.processes} | efficiency |\n|---|---|---|---|")
-    for work in WORKS:
+    for work in options.works.split(","):
         seconds = [
             (started(work, 1), started(work, options.processes)) for _ in range(options.pairs)
         ]
@@ -112,7 +120,25 @@ def features(options: argparse.Namespace, peers: World) -> Callable[[], object]:
     return lambda: extractor(images)
 
 
-WORKS = {"training": training, "sampling": sampling, "features": features}
+def discriminator(options: argparse.Namespace, peers: World) -> Callable[[], object]:
+    """Return a training step of a discriminator (kind encoder)."""
+    batch, preparation = options.each * peers.size, Preparation((options.size, options.size))
+    train = TrainConfig(network=options.network, total_kimg=1)
+    config = DiscriminatorConfig(batch=batch)
+    torch.manual_seed(0)
+    log_ratio = build_discriminator(config, described(train, preparation))
+    images = torch.randint(256, (1000, 1, *preparation.size), dtype=torch.uint8)
+    sides = Sides(Batches(images, None, seed=0), Batches(images, None, seed=1))
+    state, denoiser = DiscriminatorState.new(log_ratio, config), build_denoiser(train, preparation)
+    return discriminator_steps(state, sides, denoiser, config, peers).__next__
+
+
+WORKS = {
+    "training": training,
+    "sampling": sampling,
+    "features": features,
+    "discriminator": discriminator,
+}
 
 if __name__ == "__main__":
     main()

@@ -58,7 +58,7 @@ def against(
 
 def our_step(device: str, size: int, settings: dict[str, Any]) -> Built:
     """Return a training step of ours. settings: of `TrainConfig`; it is compiled if they say so."""
-    compute.prepare_process()
+    compute.keep_memory()
     config, at = TrainConfig.make({"total_kimg": 1, **settings}), torch.device(device)
     denoiser = build_denoiser(config, Preparation((size, size))).to(at)
     facts = nets.facts(nets.Net(config.network, denoiser.network, denoiser.network), size)
@@ -76,7 +76,7 @@ def our_step(device: str, size: int, settings: dict[str, Any]) -> Built:
 
 def our_network(size: int, make: nets.Build, what: str, folder: Path) -> nets.Net:
     """Return a network of ours, in a process set up as ours is, for the bare loop."""
-    compute.prepare_process()
+    compute.keep_memory()
     net = make(size, "ddpmpp-small", nets.LIKE)
     return net._replace(name=f"the bare loop, {what}")
 

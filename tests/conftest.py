@@ -20,9 +20,20 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put studies first: they wait for clusters and kills, and other tests compute meanwhile."""
-    items.sort(key=lambda item: "study" not in item.path.parts)
+    """Give a process whole files, for their fixtures, and one of them all studies, first.
+
+    Studies wait for clusters and kills, while the other processes compute.
+    """
+
+    def is_study(item: pytest.Item) -> bool:
+        return item.path.parent == ROOT / "tests" / "study"
+
+    for item in items:
+        group = "studies" if is_study(item) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: not is_study(item))
 
 
 @pytest.fixture(scope="session")

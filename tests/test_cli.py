@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in a process of its own."""
+"""The command line as a user meets it: in a process of its own, where that makes a difference."""
 
 import errno
 import json
@@ -75,16 +75,31 @@ def test_every_option_is_explained(command: str) -> None:
     ],
 )
 def test_a_wrong_call_gets_one_line_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    nowhere = {"ECHOSWEEP_INCEPTION": "", "ECHOSWEEP_DINOV2": ""}
-    done = echosweep(*arguments, **nowhere, ECHOSWEEP_CACHE=str(tmp_path.parent))
-    assert done.returncode == code
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: ")
-    assert message in done.stderr
+    for name in ("ECHOSWEEP_INCEPTION", "ECHOSWEEP_DINOV2"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ECHOSWEEP_CACHE", str(tmp_path.parent))
+    assert cli._run(arguments) == code
+    written = capsys.readouterr().err
+    assert written.count("\n") == 1
+    assert written.startswith("error: ")
+    assert message in written
     assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_call_ends_the_process_with_its_code(tmp_path: Path) -> None:
+    done = echosweep("sample", tmp_path / "nowhere", "--out", tmp_path / "y")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,9 @@ def test_black_and_white_images_are_fine(extractor: Extractor):
 
 
 def test_fp16_rounds_and_no_more(extractor: Extractor, images: np.ndarray):
-    rounded, plain = replace(extractor, precision="fp16"), extractor(images)
-    apart = np.linalg.norm(rounded(images) - plain) / np.linalg.norm(plain)
+    rounded, plain = replace(extractor, precision="fp16"), extractor(images)[:1]
+    found = rounded._forward(images[:1])  # a CPU takes seconds an image
+    apart = np.linalg.norm(found - plain) / np.linalg.norm(plain)
     assert 0 < apart < 0.02  # 2^-11 an operation, some tens of them one after another
     assert rounded.signature != extractor.signature
     assert rounded.describe()["precision"] == "fp16"
