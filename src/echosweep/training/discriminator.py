@@ -166,7 +166,11 @@ def check_share(config: DiscriminatorConfig, world: World) -> None:
 
 def _average_gradients(weights: list[torch.nn.Parameter], world: World) -> None:
     # By hand: DDP takes no gradients of gradients, which some objectives are made of.
-    for weight in weights if world.size > 1 else ():
-        if weight.grad is not None:
-            distributed.all_reduce(weight.grad)
-            weight.grad /= world.size
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    if world.size == 1:
+        return
+    together = torch.cat([gradient.flatten() for gradient in gradients])  # one message, not many
+    distributed.all_reduce(together)
+    parts = together.div_(world.size).split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
