@@ -96,10 +96,12 @@ def _decoders() -> Finding:
 
 
 def _memory() -> Finding:
-    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    if gigabytes < _LOW_MEMORY_GB:
-        return Finding("memory", "note", f"{gigabytes:.1f} GB", "use small batches and workers")
-    return Finding("memory", "ok", f"{gigabytes:.1f} GB")
+    there, free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), machine.free_memory()
+    usable = there if free is None else free
+    found = f"{usable / 1e9:.1f} GB free for this process, of {there / 1e9:.1f}"
+    if usable < _LOW_MEMORY_GB * 1e9:
+        return Finding("memory", "note", found, "use small batches, few workers")
+    return Finding("memory", "ok", found)
 
 
 def _disk() -> Finding:

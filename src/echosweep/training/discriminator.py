@@ -171,6 +171,6 @@ def _average_gradients(weights: list[torch.nn.Parameter], world: World) -> None:
         return
     together = torch.cat([gradient.flatten() for gradient in gradients])  # one message, not many
     distributed.all_reduce(together)
-    parts = together.div_(world.size).split([gradient.numel() for gradient in gradients])
+    parts = torch.split(together / world.size, [gradient.numel() for gradient in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))

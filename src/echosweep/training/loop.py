@@ -7,6 +7,7 @@ function of the weights and of (seed, rank, nimg), so k steps, a stop, and k mor
 import copy
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -237,6 +238,8 @@ def _is_ddp(module: nn.Module) -> TypeGuard[DistributedDataParallel]:
 def _distribute(loss_of: _Loss, world: World) -> nn.Module:
     if world.size == 1:
         return loss_of
+    # Of a 1x1 kernel both layouts are the same memory; PyTorch warns all the same.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     devices = [world.device] if world.device.type == "cuda" else None
     return DistributedDataParallel(loss_of, device_ids=devices)
 
