@@ -103,7 +103,7 @@ class Extractor:
 
     name: the key in EXTRACTORS. metric: what a Fréchet distance of these features is called.
     weights: SHA-256 of the weights, or how they are made. notes: what a reader of the number must
-    know. precision: of convolutions and products, fp32 or fp16; sums are float32 in both.
+    know. precision: of convolutions and products, fp32 or fp16.
     """
 
     name: str
