@@ -14,7 +14,8 @@ from pathlib import Path
 
 from echosweep.study.trial import folder
 
-_PRELOADED = ["echosweep.study.tasks"]
+# The second takes seconds, and PyTorch imports it when it makes an optimizer: in every trial, else.
+_PRELOADED = ["echosweep.study.tasks", "torch._dynamo"]
 
 
 def fork(study: Path, signature: str, *, threads: int, devices: Sequence[str] = ()) -> BaseProcess:
