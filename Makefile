@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/echosweep demo demo
 
 test: setup
-	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # Features and FID against torch-fidelity on the same weights, in a folder of its own.
 parity: setup

@@ -20,20 +20,9 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give a process whole files, for their fixtures, and one of them all studies, first.
-
-    Studies wait for clusters and kills, while the other processes compute.
-    """
-
-    def is_study(item: pytest.Item) -> bool:
-        return item.path.parent == ROOT / "tests" / "study"
-
-    for item in items:
-        group = "studies" if is_study(item) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: not is_study(item))
+    """Begin with the files of studies: they take longest, so none is left alone in the end."""
+    items.sort(key=lambda item: item.path.parent != ROOT / "tests" / "study")
 
 
 @pytest.fixture(scope="session")
