@@ -2,7 +2,7 @@
 
     images.npy     uint8 (N, H, W) grey or (N, H, W, 3) colour, read memory-mapped
     index.npy      one row an image: video (int32, a row of videos.json), frame (int32)
-    videos.json    one row a video: name, split, patient, labels
+    videos.json    one row a video: name, split, patient, labels, content
     manifest.json  source, preparation, fingerprint, counts, exclusions, SHA-256 of each file
 
 The fingerprint is a hash of how pixels were made (size, channels, fit, filter, decoder), not of
@@ -55,12 +55,17 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Video:
-    """A row of videos.json. Labels are numbers or words by name (EF, ESV, EDV, class)."""
+    """A row of videos.json. Labels are numbers or words by name (EF, ESV, EDV, class).
+
+    content: 16 hex digits of the SHA-256 of what the video was read from, whatever its name, size
+    and split; "" where that is not known (generated images, stores of earlier versions).
+    """
 
     name: str
     split: str = "train"
     patient: str | None = None
     labels: dict[str, float | str] = field(default_factory=dict)
+    content: str = ""
 
 
 class FrameStore:
