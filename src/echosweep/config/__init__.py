@@ -13,6 +13,7 @@ from echosweep.config.base import (
 )
 from echosweep.config.discriminator import DiscriminatorConfig
 from echosweep.config.features import FeatureConfig
+from echosweep.config.prepare import PrepareConfig
 from echosweep.config.sample import SampleConfig
 from echosweep.config.train import TrainConfig
 
@@ -20,6 +21,7 @@ __all__ = [
     "Config",
     "DiscriminatorConfig",
     "FeatureConfig",
+    "PrepareConfig",
     "Registry",
     "SampleConfig",
     "TrainConfig",

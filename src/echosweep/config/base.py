@@ -50,15 +50,16 @@ def check_choice(what: str, name: str, allowed: tuple[str, ...] | list[str]) -> 
 
 
 class Registry(NamedTuple):
-    """Marks a field whose value is a key, or a tuple of keys, of that registry."""
+    """Marks a field whose value is a key, or a tuple of keys, of that registry, or in `also`."""
 
     package: str
     name: str
+    also: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Return the names that the field may have."""
-        return registered(self.package, self.name)
+        return (*self.also, *registered(self.package, self.name))
 
 
 class Config(BaseModel):

@@ -16,31 +16,34 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from echosweep.data.source import Clip, Frame, files
+from echosweep.config import PrepareConfig
+from echosweep.data.source import Clip, Frame, Listing
+from echosweep.data.tree import FileTree
 from echosweep.errors import UsageError
 
 LOOKS_FOR = "a NumPy file (.npy, or .npz with one array)"
 
 
-def count(path: Path) -> int:
-    """Return 1 if `path` is a .npy or .npz file, or how many a folder holds."""
-    return len(files(path, (".npy", ".npz")))
+def count(tree: FileTree) -> int:
+    """Return how many .npy and .npz files `tree` holds."""
+    return len(tree.ending((".npy", ".npz")))
 
 
-def clips(path: Path) -> list[Clip]:
+def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     """Return a clip for each image or video of the array.
 
     Raises UsageError unless there is one uint8 array of one of the four shapes.
     """
-    found = files(path, (".npy", ".npz"))
+    found = tree.ending((".npy", ".npz"))
     if len(found) != 1:
-        raise UsageError(f"{path} holds {len(found)} arrays; give one .npy file")
+        raise UsageError(f"{tree.root} holds {len(found)} arrays; give one .npy file")
     videos = _load(found[0])
     digits = len(str(len(videos) - 1))
-    return [
+    listed = [
         Clip(name=f"{row:0{digits}}", path=found[0], item=row, frames=videos.shape[1])
         for row in range(len(videos))
     ]
+    return Listing(listed, f"{len(videos)} videos of {videos.shape[1]} frames in one array")
 
 
 def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:

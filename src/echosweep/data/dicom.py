@@ -6,7 +6,6 @@ beside it. Invariant: no name or identifier of a patient leaves this module, onl
 """
 
 import hashlib
-import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from echosweep.data.source import Broken, Clip, Frame, relative, visible
+from echosweep.config import PrepareConfig
+from echosweep.data.source import Broken, Clip, Frame, Listing
+from echosweep.data.tree import FileTree
 from echosweep.errors import UsageError
 
 LOOKS_FOR = "DICOM files (.dcm, or without extension and with the DICM mark)"
@@ -27,22 +28,23 @@ _UNCROPPED = "not cropped: no 2D tissue region within the image"
 Box = tuple[int, int, int, int]
 
 
-def count(path: Path) -> int:
-    """Return the number of DICOM files in `path`; needs no pydicom."""
-    return len(_files(path))
+def count(tree: FileTree) -> int:
+    """Return the number of DICOM files in `tree`; needs no pydicom."""
+    return len(_files(tree))
 
 
-def clips(path: Path) -> list[Clip]:
+def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     """Return a clip for each DICOM file with an image; others (reports, DICOMDIR) are passed over.
 
-    Names and patients are hashes, salted with the files' own instance UIDs: who lacks the files
-    cannot try identifiers out, who has them gets the same names again.
+    The salt is made of the files' own instance UIDs: who lacks the files cannot try identifiers
+    out, who has them gets the same hashes again.
     """
-    headers = {file: _header(file) for file in _files(path)}
+    headers = {file: _header(file) for file in _files(tree)}
     uids = sorted(str(header.get("SOPInstanceUID", "")) for header in headers.values() if header)
     salt = hashlib.sha256("\n".join(uids).encode()).digest()
     images = ((f, header) for f, header in headers.items() if header is None or "Rows" in header)
-    return [_clip(file, header, relative(file, path), salt) for file, header in images]
+    listed = [_clip(file, header, tree.name(file)) for file, header in images]
+    return Listing(listed, "DICOM files", salt=salt)
 
 
 def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
@@ -77,19 +79,21 @@ def _as_pixels(pixels: NDArray[Any], facts: dict[str, Any], dataset: Any) -> NDA
     return pixels.astype(np.uint8)
 
 
-def _clip(file: Path, header: Any, name: str, salt: bytes) -> Clip:
+def _clip(file: Path, header: Any, name: str) -> Clip:
     if header is None:
-        return Clip(f"unknown/{_pseudonym(salt, name)}", file, fault="not a DICOM file")
-    # Without an identifier the study is the next best guess of what belongs together.
-    patient = str(header.get("PatientID") or header.get("StudyInstanceUID") or name)
-    alias = _pseudonym(salt, patient)
+        return Clip(name, file, fault="not a DICOM file")
+    study = str(header.get("StudyInstanceUID") or "").strip() or None
+    patient = str(header.get("PatientID") or "").strip() or None
     crop = _tissue(header)
     return Clip(
-        name=f"{alias}/{_pseudonym(salt, name)}",
+        name=name,
         path=file,
-        patient=alias,
+        patient=patient or study,
+        patient_by="PatientID" if patient else "StudyInstanceUID" if study else "",
+        study=study,
         frames=int(header.get("NumberOfFrames") or 1),
         crop=crop,
+        uncropped=crop is None,
         note=_CROPPED if crop else _UNCROPPED,
     )
 
@@ -108,10 +112,6 @@ def _tissue(header: Any) -> Box | None:
     return None
 
 
-def _pseudonym(salt: bytes, text: str) -> str:
-    return hashlib.sha256(salt + os.fsencode(text)).hexdigest()[:12]
-
-
 def _header(file: Path) -> Any:
     """Return the attributes of a DICOM file without its pixels, None if it is not one."""
     try:
@@ -122,9 +122,8 @@ def _header(file: Path) -> Any:
         return None
 
 
-def _files(path: Path) -> list[Path]:
-    found = [path] if path.is_file() else visible(path)
-    return [file for file in found if _is_dicom(file)]
+def _files(tree: FileTree) -> list[Path]:
+    return [file for file in tree.files if _is_dicom(file)]
 
 
 def _is_dicom(file: Path) -> bool:

@@ -10,8 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from echosweep.config import PrepareConfig
 from echosweep.data import video
-from echosweep.data.source import Clip, Frame, read_number, read_split, read_table
+from echosweep.data.source import Clip, Frame, Listing, read_number, read_split, read_table
+from echosweep.data.tree import FileTree
 from echosweep.errors import UsageError
 
 LOOKS_FOR = "an EchoNet-Dynamic folder (FileList.csv and Videos/)"
@@ -19,16 +21,17 @@ Traced = dict[str, dict[str, float | str]]
 _LABELS = ("EF", "ESV", "EDV")
 
 
-def count(path: Path) -> int:
-    """Return 1 if `path` has a FileList.csv, else 0."""
-    return int((path / "FileList.csv").is_file())
+def count(tree: FileTree) -> int:
+    """Return 1 if `tree` has a FileList.csv, else 0."""
+    return int(tree.find("FileList.csv") is not None)
 
 
-def clips(path: Path) -> list[Clip]:
+def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     """Return a clip for each row of FileList.csv, in its order.
 
     Raises UsageError for a missing file, folder or column, and for a video listed twice.
     """
+    path = tree.root
     table = path / "FileList.csv"
     if not table.is_file() or not (path / "Videos").is_dir():
         raise UsageError(f"{path} is not {LOOKS_FOR}; give the folder that has both")
@@ -38,7 +41,7 @@ def clips(path: Path) -> list[Clip]:
     twice = [name for name, rows in Counter(clip.name for clip in listed).items() if rows > 1]
     if twice:
         raise UsageError(f"{table} lists {', '.join(twice[:3])} twice; keep one row each")
-    return listed
+    return Listing(listed, "EchoNet-Dynamic", [table])
 
 
 def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:

@@ -8,34 +8,37 @@ folder; a file that it lists and that is missing is excluded with that reason, n
 from collections.abc import Iterator
 from pathlib import Path
 
+from echosweep.config import PrepareConfig
 from echosweep.data import video
 from echosweep.data.source import (
     Clip,
     Frame,
-    files,
+    Listing,
     read_labels,
     read_split,
     read_table,
-    relative,
 )
+from echosweep.data.tree import FileTree
 from echosweep.errors import UsageError
 
 TABLES = ("videos.csv", "labels.csv")
 LOOKS_FOR = "video files (" + " ".join(suffix[1:] for suffix in video.SUFFIXES) + ")"
 
 
-def count(path: Path) -> int:
-    """Return the number of video files in `path`; 0 in a folder with EchoNet's FileList.csv."""
-    return 0 if (path / "FileList.csv").is_file() else len(files(path, video.SUFFIXES))
+def count(tree: FileTree) -> int:
+    """Return the number of video files in `tree`; 0 in a folder with EchoNet's FileList.csv."""
+    return 0 if tree.find("FileList.csv") else len(tree.ending(video.SUFFIXES))
 
 
-def clips(path: Path) -> list[Clip]:
+def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     """Return a clip for each video below `path` and each row of its table, sorted by name."""
-    found = {relative(file, path): file for file in files(path, video.SUFFIXES)}
-    rows = _table(path)
-    return [
-        _clip(name, found.get(name), path, rows.get(name, {})) for name in sorted({*found, *rows})
+    found = {tree.name(file): file for file in tree.ending(video.SUFFIXES)}
+    rows = _table(tree.root)
+    listed = [
+        _clip(name, found.get(name), tree.root, rows.get(name, {}))
+        for name in sorted({*found, *rows})
     ]
+    return Listing(listed, "video files")
 
 
 def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:

@@ -11,27 +11,30 @@ from pathlib import Path
 
 from PIL import Image
 
-from echosweep.data.source import Broken, Clip, Frame, files, relative
+from echosweep.config import PrepareConfig
+from echosweep.data.source import Broken, Clip, Frame, Listing
+from echosweep.data.tree import FileTree
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 LOOKS_FOR = "images (" + " ".join(suffix[1:] for suffix in SUFFIXES) + ")"
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 
-def count(path: Path) -> int:
-    """Return the number of images in `path`."""
-    return len(files(path, SUFFIXES))
+def count(tree: FileTree) -> int:
+    """Return the number of images in `tree`."""
+    return len(tree.ending(SUFFIXES))
 
 
-def clips(path: Path) -> list[Clip]:
+def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     """Return a clip for each immediate subfolder with images, and for each loose image."""
     videos: defaultdict[str, list[Path]] = defaultdict(list)
-    for file in files(path, SUFFIXES):
-        videos[relative(file, path).split("/")[0]].append(file)
-    return [
-        Clip(name=name, path=path if path.is_file() else path / name, frames=len(images))
+    for file in tree.ending(SUFFIXES):
+        videos[tree.name(file).split("/")[0]].append(file)
+    listed = [
+        Clip(name, images[0], frames=len(images), parts=tuple(sorted(images, key=_natural)))
         for name, images in sorted(videos.items())
     ]
+    return Listing(listed, "images")
 
 
 def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
@@ -39,7 +42,7 @@ def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
 
     Raises Broken for images of more than 8 bits, a Pillow error for damaged ones.
     """
-    images = sorted(files(clip.path, SUFFIXES), key=_natural)
+    images = clip.parts
     for number in range(0, len(images), every):
         yield Frame(number, _read(images[number]))
 

@@ -6,15 +6,16 @@ Invariant: a broken clip raises (or carries) a reason and never stops the others
 
 import csv
 import math
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from PIL import Image
 
+from echosweep.config import PrepareConfig
 from echosweep.data.store import SPLITS
+from echosweep.data.tree import FileTree
 from echosweep.errors import UsageError
 
 
@@ -34,10 +35,24 @@ class Frame(NamedTuple):
 class Clip:
     """One video of a source before it is decoded.
 
-    name: unique within the source, kept in the store. path: the file (or folder, or array) it is
-    in; item: its row there. split, patient: None where the source does not say. frames: how many
-    the source promises, 0 if unknown. fault: why it cannot be read, where the listing shows that.
-    crop: (left, top, right, bottom) in pixels. note: what was done to it, counted in the manifest.
+    Attributes:
+        name: Unique within the source; the path of the file within the source's folder.
+        path: The file (or folder, or array) it is in.
+        parts: The files it is made of, in order, where that is not `path` alone.
+        item: Its row in `path`, where that holds several videos.
+        split: The split that the source gives it; None where the source does not say.
+        split_by: What gave the split, in words: "FileList.csv", "the folders train, val, test".
+        patient: Whose video it is; None where the source does not say.
+        patient_by: What told the patient, in words: "PatientID", "videos.csv".
+        study: The examination it belongs to, where the source knows: `--patient-from study`.
+        labels: What it shows, numbers or words by name.
+        frames: How many frames the source promises, 0 if that is unknown.
+        fault: Why it cannot be used, where the listing shows that: it counts as broken.
+        left_out: The rule by which it is left out, and how to keep it: it does not count as broken.
+        crop: The box to keep: (left, top, right, bottom) in pixels.
+        uncropped: Whether text may be burnt in beside the tissue: `--deidentify` leaves it out.
+        look: What it has in common with clips that look alike: the scanner's model, its screen.
+        note: What was done to it, counted in the manifest.
     """
 
     name: str
@@ -50,6 +65,40 @@ class Clip:
     item: int = 0
     crop: tuple[int, int, int, int] | None = None
     note: str = ""
+    parts: tuple[Path, ...] = ()
+    split_by: str = ""
+    patient_by: str = ""
+    study: str | None = None
+    left_out: str = ""
+    uncropped: bool = False
+    look: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source found, and what it decided on the way.
+
+    Attributes:
+        clips: One for each video, in a fixed order; broken ones with their `fault`.
+        layout: What was found and why it is read so, in words.
+        tables: The tables that were read: labels, splits and patients come from them.
+        unread: Files of this kind that are no clip, with the reason: masks, still copies.
+        unlisted: Names of videos that the source's table does not list.
+        notes: Further decisions, each a sentence with the option that changes it.
+        salt: Mixed into hashes of names; b"" where the names and sizes of the files are enough.
+    """
+
+    clips: Sequence[Clip]
+    layout: str
+    tables: Sequence[Path] = ()
+    unread: Mapping[Path, str] = field(default_factory=dict)
+    unlisted: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    salt: bytes = b""
+
+
+MISSING = "listed but missing"
+"""The fault of a clip that a table lists and whose file is not there."""
 
 
 class Source(Protocol):
@@ -58,37 +107,20 @@ class Source(Protocol):
     LOOKS_FOR: str
     """What `count` looks for, in words for error messages."""
 
-    def count(self, path: Path) -> int:
-        """Return how many files of this kind `path` holds: 0 if it is another kind of source."""
+    def count(self, tree: FileTree) -> int:
+        """Return how many files of this kind `tree` holds: 0 if it is another kind of source."""
 
-    def clips(self, path: Path) -> list[Clip]:
-        """Return the clips in `path` in a fixed order; raise UsageError for a wrong layout."""
+    def clips(self, tree: FileTree, config: PrepareConfig) -> Listing:
+        """Return the clips in `tree`, in a fixed order, with what was decided.
+
+        Raises UsageError for a wrong layout as a whole; one wrong record is a clip with a fault.
+        """
 
     def decode(self, clip: Clip, every: int, channels: int) -> Iterator[Frame]:
         """Yield frames 0, every, 2 every, ... of `clip`; raise `Broken` (or anything) if broken.
 
         With channels == 1 a grey image is enough, where that is cheaper than colour.
         """
-
-
-def files(path: Path, suffixes: Iterable[str]) -> list[Path]:
-    """Return `path` itself, or the files below it, that end in one of `suffixes`; sorted."""
-    found = [path] if path.is_file() else visible(path)
-    return [file for file in found if file.suffix.lower() in suffixes]
-
-
-def visible(path: Path) -> list[Path]:
-    """Return the files below the folder `path` without hidden ones and hidden folders, sorted."""
-    found = []
-    for folder, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    return sorted((file for file in found if file.is_file()), key=lambda file: file.parts)
-
-
-def relative(file: Path, root: Path) -> str:
-    """Return the name of `file` within the source `root`, with forward slashes."""
-    return file.name if file == root else file.relative_to(root).as_posix()
 
 
 def read_table(path: Path, required: Iterable[str]) -> list[dict[str, str]]:

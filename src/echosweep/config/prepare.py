@@ -1,0 +1,111 @@
+"""How videos become a frame store."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from echosweep.config.base import Config, PositiveInt, Registry, split_at_commas
+
+MIN_SIDE, MAX_SIDE = 8, 1024
+SCREENS = ("doppler", "mmode", "split", "still", "other")
+"""What a DICOM image can be besides a 2D video: `--keep` names those that are prepared too."""
+_SPLITS = "three shares (train, val, test) that sum to 1, as 0.75,0.125,0.125"
+
+
+class PrepareConfig(Config):
+    """Everything that a frame store depends on, besides the files of its source."""
+
+    size: tuple[int, int] = Field((64, 64), description="pixels: 64, or HEIGHTxWIDTH as 112x112")
+    every: PositiveInt = Field(5, description="take one frame in this many")
+    kind: Annotated[str, Registry("data", "SOURCES", ("auto",))] = Field(
+        "auto", description="kind of source; auto: by the files that are there"
+    )
+    fit: Literal["crop", "letterbox"] = Field(
+        "crop", description="crop: the centred square; letterbox: everything, with black bars"
+    )
+    filter: Literal["lanczos", "bicubic", "bilinear", "box"] = Field(
+        "lanczos", description="antialiased resize filter"
+    )
+    channels: Literal[1, 3] = Field(1, description="1: grey; 3: colour")
+    max_excluded: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.05, description="stop if more than this share of the videos cannot be used"
+    )
+
+    splits: tuple[float, float, float] = Field(
+        (0.75, 0.125, 0.125),
+        description="shares of train, val and test, where the source has no splits of its own",
+    )
+    redraw_splits: bool = Field(
+        False, description="draw the splits anew, also where the source has its own"
+    )
+    folds: str = Field(
+        "0-7/8/9",
+        description="EchoNet-Pediatric: its folds that are train, val and test",
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of drawn splits")
+
+    patient_from: Literal["auto", "study", "folder", "video"] = Field(
+        "auto",
+        description="who is one patient: auto: what the source says (tag, table), else each video; "
+        "study: a DICOM study; folder: all in one folder; video: each video",
+    )
+    patient_regex: str | None = Field(
+        None, description="group 1 of this pattern, found in a file's path, is its patient"
+    )
+    allow_unmatched: bool = Field(
+        False, description="files that --patient-regex does not fit are patients of their own"
+    )
+
+    folders: Literal["auto", "video", "class"] = Field(
+        "auto",
+        description="images: a subfolder is the frames of one video, or a class of single images",
+    )
+    axes: Literal["auto", "NHW", "NHWC", "NCHW", "VTHW", "VTHWC", "VTCHW"] = Field(
+        "auto",
+        description="axes of an array (N images, V videos of T frames, C channels); "
+        "auto: by its shape",
+    )
+    keep: tuple[str, ...] = Field(
+        (),
+        description="DICOM: what to prepare besides 2D videos: "
+        f"{', '.join(SCREENS)} (several with commas), or all",
+    )
+    anonymous: bool = Field(
+        False, description="keep hashes instead of the names of files and folders (DICOM: always)"
+    )
+    deidentify: bool = Field(
+        False,
+        description="leave out what was not cropped to its tissue region: text may be burnt in",
+    )
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _one_or_two(cls, value: Any) -> Any:
+        parts = value.lower().split("x") if isinstance(value, str) else value
+        parts = [parts] if isinstance(parts, int) else list(parts)
+        return parts * 2 if len(parts) == 1 else parts
+
+    @field_validator("size")
+    @classmethod
+    def _in_range(cls, size: tuple[int, int]) -> tuple[int, int]:
+        for side in size:
+            if not MIN_SIDE <= side <= MAX_SIDE:
+                raise ValueError(f"a side of {side} is not in {MIN_SIDE} to {MAX_SIDE} pixels")
+        return size
+
+    _lists = field_validator("splits", "keep", mode="before")(split_at_commas)
+
+    @field_validator("splits")
+    @classmethod
+    def _shares(cls, splits: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(splits) < 0 or abs(sum(splits) - 1) > 1e-6:
+            raise ValueError(f"write {_SPLITS}")
+        return splits
+
+    @field_validator("keep")
+    @classmethod
+    def _known_screens(cls, keep: tuple[str, ...]) -> tuple[str, ...]:
+        for word in keep:
+            if word not in (*SCREENS, "all"):
+                raise ValueError(f"{word!r} is not one of {', '.join(SCREENS)}, all")
+        return SCREENS if "all" in keep else tuple(sorted(set(keep)))
