@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -211,8 +211,7 @@ def environment() -> dict[str, Any]:
     packages = ("echosweep", "torch", "numpy", "av", "safetensors")
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        # Names only: under a data-use agreement, where a file lies may say whose it is.
-        "command": [Path(word).name if os.sep in word else word for word in sys.argv],
+        "command": _nameless(sys.argv),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": machine.cpu_name(),
@@ -221,6 +220,24 @@ def environment() -> dict[str, Any]:
         "packages": {name: _version(name) for name in packages},
         "commit": _commit(),
     }
+
+
+def _nameless(words: Sequence[str]) -> list[str]:
+    """Return a command line without the names of files: these may say whose data they are.
+
+    Options, numbers and plain words stay; a word that is a path, or could be one, is "<path>".
+    """
+    program = [Path(word).name for word in words[:1]]
+    return program + [_without_path(word) for word in words[1:]]
+
+
+def _without_path(word: str) -> str:
+    option, equals, value = word.partition("=")
+    if word.startswith("-") and equals:
+        return f"{option}={_without_path(value)}"
+    there = any(Path(word + unfinished).exists() for unfinished in ("", ".partial"))
+    is_path = there or os.sep in word or "." in word.strip(".0123456789")
+    return "<path>" if is_path and not word.startswith("-") else word
 
 
 def _version(package: str) -> str | None:

@@ -90,3 +90,10 @@ def _phases(chords: dict[int, list[float]]) -> dict[str, float | str]:
         "ED_frame": max(area, key=area.__getitem__),
         "ES_frame": min(area, key=area.__getitem__),
     }
+
+
+def parent_of_videos(root: Path) -> Path | None:
+    """Return the folder of a FileList.csv if `root` is its folder of videos, else None."""
+    above = root.resolve().parent
+    listed = root.name == "Videos" and (above / "FileList.csv").is_file()
+    return above if listed else None
