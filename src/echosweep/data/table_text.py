@@ -5,7 +5,7 @@ Invariant: a quote that does not end costs the record that it is in, never the l
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,6 +68,26 @@ def read_text(path: Path, wanted: Sequence[str] = ()) -> Text:
 def column_key(name: str) -> str:
     """Return what spellings of a column's name have in common: "file_name" is "FileName"."""
     return re.sub(r"[\s_-]", "", name).casefold()
+
+
+def name_columns(header: Sequence[str], asked: Iterable[Sequence[str]]) -> list[str]:
+    """Return the names of a header's columns, those that were asked for as they were asked for.
+
+    Args:
+        header: The names in the file.
+        asked: Each column's possible names; the first is the one that is returned.
+    """
+    names = list(header)
+    for alternatives in asked:
+        for alternative in alternatives:
+            same = [at for at, name in enumerate(header) if name.lower() == alternative.lower()]
+            key = column_key(alternative)
+            same = same or [at for at, name in enumerate(header) if column_key(name) == key]
+            for at in same:
+                names[at] = alternatives[0]
+            if same:
+                break
+    return names
 
 
 def cells_of(line: str, delimiter: str) -> list[str]:

@@ -14,7 +14,7 @@ from echosweep.data.matching import candidates, clean_name, leaves_folder, match
 from echosweep.data.source import MISSING
 from echosweep.data.split_words import split_of
 from echosweep.data.table_rows import Row, RowMaker, has_decimal_commas, parse_number
-from echosweep.data.table_text import cells_of, column_key, read_text, records
+from echosweep.data.table_text import cells_of, column_key, name_columns, read_text, records
 from echosweep.errors import UsageError
 
 __all__ = [
@@ -154,7 +154,7 @@ def read_table(path: Path, required: Iterable[Column], optional: Iterable[Column
     welcome = [(column,) if isinstance(column, str) else column for column in optional]
     text = read_text(path, [column_key(name) for names in needed for name in names])
     header = text.lines[text.header] if text.header < len(text.lines) else ""
-    columns = _known(cells_of(header, text.delimiter), [*needed, *welcome])
+    columns = name_columns(cells_of(header, text.delimiter), [*needed, *welcome])
     if lacking := [names[0] for names in needed if names[0] not in columns]:
         has = ", ".join(filter(None, columns)) or "nothing"
         has = "".join(letter if letter.isprintable() else "?" for letter in has[:300])
@@ -202,13 +202,16 @@ class Named(NamedTuple):
     fault: str = ""
 
 
-def named(table: Table, column: str, there: Mapping[str, Path]) -> tuple[list[Named], list[str]]:
+def named(
+    table: Table, column: str, there: Mapping[str, Path], folder: Path | None = None
+) -> tuple[list[Named], list[str]]:
     """Return the videos that a table names, in its order, and notes on how names were matched.
 
     Args:
         table: A table.
         column: Its column of names.
         there: The files that there are, by name; see `match`.
+        folder: Where a file that is not there was looked for; None: beside the table.
     """
     names = {row.number: clean_name(row.raw(column)) for row in table.rows}
     files = candidates(names.values(), there)
@@ -221,7 +224,7 @@ def named(table: Table, column: str, there: Mapping[str, Path]) -> tuple[list[Na
             video = Named(spelled[found[0]], found[0], ())
             key: object = found[0]
         else:
-            video, key = _without_file(table, row, name, found), name or row.number
+            video, key = _without_file(table, row, name, found, folder), name or row.number
         videos[key] = (old := videos.get(key, video))._replace(rows=(*old.rows, row))
     listed = list(videos.values())
     return listed, _naming_notes(table, listed, files, there)
@@ -248,13 +251,14 @@ def one_row_each(table: Table, column: str, videos: Iterable[Named]) -> tuple[li
     return merged, note if several else ""
 
 
-def _without_file(table: Table, row: Row, name: str, found: Sequence[Path]) -> Named:
-    folder = table.path.parent
+def _without_file(
+    table: Table, row: Row, name: str, found: Sequence[Path], folder: Path | None
+) -> Named:
     if not name:
         return Named(f"{table.path.name} row {row.number}", table.path, (), "names no file")
-    path = table.path if leaves_folder(name) else folder / name
+    path = table.path if leaves_folder(name) else (folder or table.path.parent) / name
     if found:
-        several = ", ".join(sorted(str(file.relative_to(folder)) for file in found[:3]))
+        several = ", ".join(sorted(file.name for file in found[:3]))
         return Named(name, path, (), f"may be any of several files: {several}")
     return Named(name, path, (), MISSING)
 
@@ -286,18 +290,3 @@ def _naming_notes(
             f"says {missing[0]!r}, the folder has {spare!r}"
         )
     return notes
-
-
-def _known(header: Sequence[str], asked: Iterable[Sequence[str]]) -> list[str]:
-    """Return the names of a header's columns, those that were asked for as they were asked for."""
-    names = list(header)
-    for alternatives in asked:
-        for alternative in alternatives:
-            same = [at for at, name in enumerate(header) if name.lower() == alternative.lower()]
-            key = column_key(alternative)
-            same = same or [at for at, name in enumerate(header) if column_key(name) == key]
-            for at in same:
-                names[at] = alternatives[0]
-            if same:
-                break
-    return names
