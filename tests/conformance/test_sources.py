@@ -170,6 +170,13 @@ def test_colour_is_what_grey_is_in_three_channels(kind: str, made: Path) -> None
     np.testing.assert_array_equal(colour.images, np.stack([grey.images] * 3, -1))
 
 
+def test_each_clip_has_a_content_of_its_own(kind: str, made: Path) -> None:
+    task = Task(kind, 2, Preparation((16, 16)))
+    contents = {decode_clip(task, clip).content for clip in listed(kind, made).clips}
+    assert len(contents) == VIDEOS
+    assert all(contents)
+
+
 def test_decoding_is_lazy(kind: str, made: Path) -> None:
     clip = listed(kind, made).clips[0]
     assert len(list(islice(SOURCES[kind].decode(clip, 1, 1), 2))) == 2

@@ -149,6 +149,14 @@ def test_what_no_expression_mends_is_said_too(tmp_path: Path, value: Any, messag
         listed(saved(tmp_path, value))
 
 
+def test_each_row_has_a_content_of_its_own(tmp_path: Path) -> None:
+    value = noise(3, 9, 10)
+    value[2] = value[0]
+    one, two, three = [decode_clip(TASK, clip) for clip in listed(saved(tmp_path, value)).clips]
+    assert one.content == three.content != two.content
+    assert len(one.content) == 16
+
+
 def test_several_arrays_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", a=np.zeros(1), b=np.zeros(1))
     with pytest.raises(UsageError, match=r"^\S+two\.npz holds 2 arrays \(a, b\)"):

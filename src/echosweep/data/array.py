@@ -9,6 +9,7 @@ never pickles.
 """
 
 import functools
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,12 @@ def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
     video = _as_video(array[clip.item], axes[1:])
     for number in range(0, len(video), every):
         yield Frame(number, Image.fromarray(np.ascontiguousarray(video[number])))
+
+
+def content(clip: Clip) -> str:
+    """Return the hash of the clip's own row: the file holds all clips."""
+    row = np.ascontiguousarray(_load(clip.path)[clip.item])
+    return hashlib.sha256(repr(row.shape).encode() + row.tobytes()).hexdigest()[:16]
 
 
 def _axes_of(shape: Shape, frames: int) -> str:

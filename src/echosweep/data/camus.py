@@ -20,11 +20,13 @@ from echosweep.config import PrepareConfig
 from echosweep.data import volume
 from echosweep.data.source import Clip, Frame, Listing
 from echosweep.data.split_words import folder_splits, split_of
+from echosweep.data.store import SPLITS
 from echosweep.data.tree import FileTree
 from echosweep.errors import UsageError
 
 LOOKS_FOR = "CAMUS or other NIfTI and MetaImage files (nii nii.gz mhd mha)"
 _NAME = re.compile(r"(.+)_(2CH|4CH)_(sequence|half_sequence|ED|ES)", re.IGNORECASE)
+_INFO = re.compile(r"Info_(2CH|4CH)\.cfg$", re.IGNORECASE)
 _SUBGROUP = re.compile(r"subgroup_(\w+)\.txt", re.IGNORECASE)
 _WORDS = {"sex": "sex", "imagequality": "image_quality"}
 _NUMBERS = {
@@ -55,15 +57,16 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     files = _volumes(tree)
     chosen, unread = _choose(files)
     splits = _Splits.of(tree, [tree.name(file) for file in chosen])
-    infos = {str(file).lower(): file for file in tree.ending((".cfg",))}
+    infos = {str(file).lower(): file for file in tree.ending((".cfg",)) if _INFO.search(file.name)}
+    unread |= dict.fromkeys(infos.values(), "labels of a sequence")
     data = {file: file for file in tree.ending((".raw", ".zraw"))}
     listed = [_clip(file, tree, splits, infos, data) for file in chosen]
     known = {clip.patient for clip in listed if clip.patient}
     unlisted = [clip.name for clip in listed if splits.lists and not splits.has_listed(clip.path)]
+    patients = f", CAMUS of {len(known)} patient{'s' * (len(known) > 1)}" if known else ""
     return Listing(
         listed,
-        f"{len(listed)} NIfTI or MetaImage files"
-        + (f", CAMUS of {len(known)} patients" if known else ""),
+        f"{len(listed)} NIfTI or MetaImage file{'s' * (len(listed) != 1)}{patients}",
         tables=splits.tables,
         unread=unread,
         unlisted=unlisted,
@@ -261,7 +264,12 @@ class _Splits:
         by_folder, rest = self.folders.get(name, (None, name))
         if self.has_listed(file):
             return self.lists[self._who(file)], "subgroup_*.txt", rest
-        return by_folder, "the folders of the splits" if by_folder else "", rest
+        return by_folder, self._by_folders if by_folder else "", rest
+
+    @property
+    def _by_folders(self) -> str:
+        used = {split for split, _ in self.folders.values()}
+        return f"the folders {', '.join(split for split in SPLITS if split in used)}"
 
     def has_listed(self, file: Path) -> bool:
         return self._who(file) in self.lists
