@@ -12,10 +12,13 @@ import pytest
 from PIL import Image
 
 from echosweep import runs
+from echosweep.config import PrepareConfig
 from echosweep.data import SOURCES
 from echosweep.data.decoding import Task, decode_clip
 from echosweep.data.prepare import prepare
+from echosweep.data.source import Listing
 from echosweep.data.store import Preparation, Video
+from echosweep.data.tree import scan
 from echosweep.errors import UsageError
 
 FRAMES, VIDEOS = 7, 4
@@ -80,12 +83,27 @@ def make_dicom(root: Path) -> None:
         data.save_as(root / f"v{video}.dcm", enforce_file_format=True)
 
 
+def make_camus(root: Path) -> None:
+    for video in range(VIDEOS):
+        folder, stem = root / f"patient{video}", f"patient{video}_4CH_sequence"
+        folder.mkdir(parents=True)
+        fields = {
+            **{"NDims": "3", "DimSize": f"20 16 {FRAMES}", "ElementType": "MET_UCHAR"},
+            "ElementDataFile": f"{stem}.raw",
+        }
+        header = "".join(f"{name} = {value}\n" for name, value in fields.items())
+        (folder / f"{stem}.mhd").write_text(header)
+        (folder / f"{stem}.raw").write_bytes(pixels(video).tobytes())
+        (folder / "Info_4CH.cfg").write_text(f"ED: 1\nES: 4\nNbFrame: {FRAMES}\nEF: 55\n")
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "echonet": make_echonet,
     "folder": make_folder,
     "dicom": make_dicom,
     "images": make_images,
     "array": make_array,
+    "camus": make_camus,
 }
 
 
@@ -101,23 +119,34 @@ def made(kind: str, tmp_path: Path) -> Path:
     return root
 
 
+def listed(kind: str, path: Path) -> Listing:
+    return SOURCES[kind].clips(scan(path), PrepareConfig())
+
+
 def test_it_finds_its_own_files_and_no_other_source_does(kind: str, made: Path) -> None:
-    assert [name for name, source in SOURCES.items() if source.count(made)] == [kind]
+    assert [name for name, source in SOURCES.items() if source.count(scan(made))] == [kind]
     assert SOURCES[kind].LOOKS_FOR
 
 
 def test_it_finds_nothing_in_an_empty_folder(kind: str, tmp_path: Path) -> None:
-    assert SOURCES[kind].count(tmp_path) == 0
+    assert SOURCES[kind].count(scan(tmp_path)) == 0
 
 
 def test_listing_is_fixed_unique_and_plain(kind: str, made: Path) -> None:
-    clips = SOURCES[kind].clips(made)
-    assert clips == SOURCES[kind].clips(made)
+    listing = listed(kind, made)
+    assert listing == listed(kind, made)
+    assert listing.layout
+    clips = listing.clips
     assert len({clip.name for clip in clips}) == len(clips) == VIDEOS
     assert pickle.loads(pickle.dumps(clips)) == clips
     assert not any(Path(clip.name).is_absolute() or "\\" in clip.name for clip in clips)
     for clip in clips:
         assert clip.frames in (0, FRAMES)
+        assert not clip.fault
+        assert not clip.left_out
+        assert all(part.is_file() for part in clip.parts)
+        assert bool(clip.split) == bool(clip.split_by)
+        assert bool(clip.patient) == bool(clip.patient_by)
         row = Video(clip.name, "train", clip.patient, dict(clip.labels))
         assert Video(**json.loads(json.dumps(row.__dict__))) == row
 
@@ -126,7 +155,7 @@ def test_listing_is_fixed_unique_and_plain(kind: str, made: Path) -> None:
 def test_it_yields_the_right_frames_unchanged(kind: str, made: Path, every: int) -> None:
     expected = {pixels(video)[::every].tobytes() for video in range(VIDEOS)}
     found = set()
-    for clip in SOURCES[kind].clips(made):
+    for clip in listed(kind, made).clips:
         frames = list(SOURCES[kind].decode(clip, every, 1))
         assert [frame.number for frame in frames] == list(range(0, FRAMES, every))
         found.add(b"".join(frame.image.tobytes() for frame in frames))
@@ -134,20 +163,27 @@ def test_it_yields_the_right_frames_unchanged(kind: str, made: Path, every: int)
 
 
 def test_colour_is_what_grey_is_in_three_channels(kind: str, made: Path) -> None:
-    clip = SOURCES[kind].clips(made)[0]
+    clip = listed(kind, made).clips[0]
     grey = decode_clip(Task(kind, 2, Preparation((16, 16))), clip)
     colour = decode_clip(Task(kind, 2, Preparation((16, 16), channels=3)), clip)
     assert colour.images.shape == (4, 16, 16, 3)
     np.testing.assert_array_equal(colour.images, np.stack([grey.images] * 3, -1))
 
 
+def test_each_clip_has_a_content_of_its_own(kind: str, made: Path) -> None:
+    task = Task(kind, 2, Preparation((16, 16)))
+    contents = {decode_clip(task, clip).content for clip in listed(kind, made).clips}
+    assert len(contents) == VIDEOS
+    assert all(contents)
+
+
 def test_decoding_is_lazy(kind: str, made: Path) -> None:
-    clip = SOURCES[kind].clips(made)[0]
+    clip = listed(kind, made).clips[0]
     assert len(list(islice(SOURCES[kind].decode(clip, 1, 1), 2))) == 2
 
 
 def test_a_file_that_vanishes_is_a_fault_not_a_crash(kind: str, made: Path) -> None:
-    clip = SOURCES[kind].clips(made)[0]
+    clip = listed(kind, made).clips[0]
     shutil.rmtree(made)
     result = decode_clip(Task(kind, 1, Preparation((16, 16))), clip)
     assert result.fault
