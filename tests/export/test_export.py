@@ -1,7 +1,9 @@
 """The export of a study's winner: what lies there works, and what must not be there is not."""
 
 import csv
+import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +42,19 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def test_an_empty_folder_is_taken_and_every_file_is_of_the_umask(
+    plain_study: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    before = os.umask(0o027)
+    try:
+        out = export(plain_study, tmp_path / "out", formats=ALL, num=2)
+    finally:
+        os.umask(before)
+    modes = {str(path): stat.S_IMODE(path.stat().st_mode) for path in out.rglob("*.*")}
+    assert {path for path, mode in modes.items() if mode != 0o640} == set()
 
 
 def test_only_what_belongs_there_is_there(given: Path) -> None:

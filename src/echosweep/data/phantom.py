@@ -9,7 +9,6 @@ so a folder that has them is complete. Not a patient, not for clinical use.
 import csv
 import io
 import json
-import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from fractions import Fraction
@@ -20,7 +19,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from echosweep import machine, runs
+from echosweep import machine, places, runs
 from echosweep import rng as seeds
 from echosweep.data.decoding import begin_worker, sparing_workers
 from echosweep.data.phantom_heart import Points, simpson
@@ -189,8 +188,7 @@ def _run(jobs: Sequence[Job], workers: int, frames: int) -> Iterator[int]:
             _write_video(*job)
             yield done
         return
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, begin_worker) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), places.fork_server(), begin_worker) as pool:
         with sparing_workers():
             futures = [pool.submit(_write_video, *job) for job in jobs]
         try:
