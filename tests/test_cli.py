@@ -60,7 +60,7 @@ def test_every_option_is_explained(command: str) -> None:
         (["prepare", ".", "--out", "y", "--splits", "1,2"], 2, "must be 3 numbers"),
         (["prepare", ".", "--out", "y", "--size", "8x8x8"], 2, "--size '8x8x8' must be as 64"),
         (["phantom", "/proc/x"], 2, "/proc/x cannot be written"),
-        (["train", "--data", "x", "--out", "y", "--num-blocks", "0"], 2, "num_blocks = 0: Input"),
+        (["train", "--data", "x", "--out", "y", "--num-blocks", "0"], 2, "num_blocks = 0: must"),
         (["sample", "nowhere", "--out", "y"], 2, "echosweep train"),
         (["evaluate", "a", "b", "--features", "random"], 2, "there is no a"),
         (["evaluate", "a", "b"], 2, "--features efficientnet-lite0"),
