@@ -11,7 +11,10 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # a pipe, a terminal, a descriptor without its end
 
@@ -65,6 +68,14 @@ def prepare() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a path can hold any byte
     sys.stdout = cast(TextIO, Patient(sys.stdout, every=False))
     sys.stderr = cast(TextIO, Patient(sys.stderr, every=True))
+
+
+def table(*columns: str) -> "Table":
+    """Return a table without lines whose cells are folded where they are too wide, never cut."""
+    from rich.table import Column, Table  # here, not above: `--help` need not wait for it
+
+    headed = [Column(name, overflow="fold") for name in columns]
+    return Table(*headed, box=None, padding=(0, 2, 0, 0))
 
 
 def _point_at_nothing(number: int) -> None:
