@@ -4,6 +4,7 @@ from pathlib import Path
 
 from echosweep.cli.options import parse_numbers, parse_size
 from echosweep.progress import bar
+from echosweep.runs import command_line
 
 
 def phantom(
@@ -37,7 +38,8 @@ def phantom(
 
     with bar("phantom", "frames") as progress:
         path = make(out, videos, frames, size, seed, workers, progress)
-    print(f"{path}: {videos} videos of {frames} frames. Next: echosweep prepare {path} --out STORE")
+    follow = command_line("prepare", path, "--out", "STORE")
+    print(f"{path}: {videos} videos of {frames} frames. Next: {follow}")
 
 
 def prepare(
