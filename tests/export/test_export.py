@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,14 @@ def test_a_guided_winner_comes_with_its_guide(
     plain = sample(out / "model", "plain", num=3, seed=1000, steps=4)
     assert plain
     assert plain.content != again.content
+
+
+def test_echonets_own_loader_opens_what_is_in_its_layout(
+    given: Path, as_echonet_reads: Callable[[Path, str], dict[str, tuple[int, int]]]
+) -> None:
+    """It keeps no video, as nobody traced any; the card says so."""
+    assert as_echonet_reads(given / "avi", "all") == {}
+    assert "echonet" in (given / "avi" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("folder", ["png", "avi", "dicom"])

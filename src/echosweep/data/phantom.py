@@ -207,7 +207,11 @@ def _write_video(out: Path, seed: int, index: int, frames: int, size: int) -> No
 
 
 def _write_tables(out: Path, videos: int, frames: int, size: int, seed: int) -> None:
-    """Write VolumeTracings.csv, then FileList.csv."""
+    """Write VolumeTracings.csv, then FileList.csv.
+
+    echonet's loader takes a video's first traced frame for the end of systole, its last for that of
+    diastole.
+    """
     files, lines = [], []
     for index, split in enumerate(split_names(videos, seed)):
         scene, name = Scene.draw(seed, index, frames, size), video_name(seed, index)
@@ -216,7 +220,7 @@ def _write_tables(out: Path, videos: int, frames: int, size: int, seed: int) -> 
         ef = 100 * (edv - esv) / edv
         numbers = [f"{value:.6f}" for value in (ef, esv, edv)]
         files.append([name, *numbers, size, size, f"{scene.fps:g}", frames, split])
-        for tracing in {tracing.frame: tracing for tracing in traced}.values():
+        for tracing in {tracing.frame: tracing for tracing in reversed(traced)}.values():
             for line in tracing.lines.reshape(-1, 4):
                 lines.append([f"{name}.avi", *(f"{value:.6f}" for value in line), tracing.frame])
     runs.write_text(out / "VolumeTracings.csv", _csv(TRACINGS, lines))
