@@ -10,6 +10,7 @@ from echosweep.config import (
     FeatureConfig,
     SampleConfig,
     TrainConfig,
+    changes,
     registered,
 )
 from echosweep.errors import UsageError
@@ -125,6 +126,15 @@ def test_any_wrong_value_is_one_short_line(kind: Any, data: st.DataObject) -> No
         said = str(error)
     assert "Input should" not in said  # pydantic's own words
     assert len(said) < 400
+
+
+def test_what_differs_is_named_by_its_path_and_cut() -> None:
+    was = {"name": "a", "select": {"num": 8, "seed": 0}, "long": "x" * 500}
+    now = {"name": "a", "select": {"num": 9, "seed": 0}, "long": None, "new": 1}
+    found = changes(was, now)
+    assert found[0] == "select.num was 8, now 9"
+    assert found[2] == "new was None, now 1"
+    assert [len(line) < 100 for line in found] == [True, True, True]
 
 
 def test_configs_are_frozen() -> None:

@@ -12,7 +12,7 @@ from echosweep.config.base import (
 )
 from echosweep.config.discriminator import DiscriminatorConfig
 from echosweep.config.features import FeatureConfig
-from echosweep.config.messages import nearest
+from echosweep.config.messages import changes, nearest
 from echosweep.config.sample import SampleConfig
 from echosweep.config.train import TrainConfig
 
@@ -23,6 +23,7 @@ __all__ = [
     "Registry",
     "SampleConfig",
     "TrainConfig",
+    "changes",
     "check_choice",
     "nearest",
     "read_yaml",

@@ -69,6 +69,24 @@ def explain(
     return "; ".join([*lines[:_MOST], *more])
 
 
+def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return "name was x, now y" for each value that differs, by its path within mappings."""
+    before, after = dict(_leaves(was)), dict(_leaves(now))
+    return [
+        f"{name} was {_cut(repr(before.get(name)))}, now {_cut(repr(after.get(name)))}"
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _leaves(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", value
+
+
 def _lines(
     errors: Sequence[Any], kind: type[BaseModel], values: Mapping[str, Any], where: str
 ) -> Iterator[str]:

@@ -113,6 +113,7 @@ def _verdict(found: dict[str, Any]) -> str:
     return {
         "running": f"running; how long cannot be told before a trial has ended{after}",
         "done": f"done. Next: {command_line('report', found['study'])}",
-        "failed": "a stage failed; mend what its errors say and run the same command again",
+        "failed": "a stage failed; mend what its errors say and run the same command again with "
+        "--retry-failed",
         "idle": f"no trial runs. echosweep study run goes on{after}",
     }[found["state"]]
