@@ -63,6 +63,20 @@ def test_messages_name_no_file_either(source: Path, tmp_path: Path) -> None:
     assert "MUSTERMANN" not in str(fit.value)
 
 
+def test_reasons_name_no_frame(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for number in range(4):
+        folder = tmp_path / "in" / f"v{number}"
+        folder.mkdir(parents=True)
+        Image.new("L", (16, 16), 40 * number).save(folder / f"{NAME}_1.png")
+    (tmp_path / "in" / "v3" / f"{NAME}_2.png").write_bytes(b"garbage")
+    options = {"anonymous": True, "folders": "video", "every": 1, "max_excluded": 0.5}
+    store = prepare(tmp_path / "in", tmp_path / "s", size=16, workers=1, **options)
+    assert len(store.manifest["excluded"]) == 1
+    assert "MUSTERMANN" not in written(store.path)
+
+
 def test_the_key_says_which_hash_is_which_file_to_its_owner_alone(
     source: Path, tmp_path: Path
 ) -> None:

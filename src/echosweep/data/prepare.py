@@ -144,7 +144,7 @@ def _finish(writer: StoreWriter, plan: Plan, facts: Mapping[str, Any]) -> FrameS
 
 
 def _fault(plan: Plan, clip: Clip, fault: str) -> str:
-    return plan.hashes.scrub(fault, clip.path.parts) if plan.hashes else fault
+    return plan.hashes.scrub(fault, clip.words) if plan.hashes else fault
 
 
 def _signature(clips: Sequence[Clip]) -> str:

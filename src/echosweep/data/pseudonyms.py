@@ -61,7 +61,7 @@ class Hashes:
             patient=alias,
             labels=labels,
             study=None,
-            fault=self.scrub(clip.fault, clip.path.parts),
+            fault=self.scrub(clip.fault, clip.words),
         )
 
     def scrub(self, text: str, words: Iterable[str] | None = None) -> str:

@@ -69,6 +69,12 @@ class Clip:
     uncropped: bool = False
     look: str = ""
 
+    @property
+    def words(self) -> set[str]:
+        """Return the names of the files and folders it is read from, with and without endings."""
+        paths = (self.path, *self.parts)
+        return {word for path in paths for word in (*path.parts, path.stem)}
+
 
 @dataclass(frozen=True)
 class Listing:
