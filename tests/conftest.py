@@ -67,7 +67,15 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     splits = ["train"] * 14 + ["val"] * 3 + ["test"] * 3
     videos = [
-        (Video(f"v{i}", split, labels={"side": "left" if i % 2 else "right", "EF": 50.0}), frames())
+        (
+            Video(
+                f"v{i}",
+                split,
+                labels={"side": "left" if i % 2 else "right", "EF": 50.0},
+                content=f"{i + 1:016x}",
+            ),
+            frames(),
+        )
         for i, split in enumerate(splits)
     ]
     path = tmp_path_factory.mktemp("stores") / "small"

@@ -113,6 +113,19 @@ def test_splits_of_the_source_are_kept_or_drawn_anew(source: Path, tmp_path: Pat
     assert drawn.manifest["summary"]["splits_from"] == {"drawn with seed 0": 8}
 
 
+def test_folders_of_splits_are_kept(source: Path, tmp_path: Path) -> None:
+    for number, folder in ((0, "valid"), (1, "test"), (2, "train")):
+        (source / folder).mkdir()
+        (source / f"v{number}.mkv").rename(source / folder / f"v{number}.mkv")
+    store = prepare(source, tmp_path / "s", size=16, workers=1)
+    split = {Path(video.name).name: video.split for video in store.videos}
+    assert (split["v0.mkv"], split["v1.mkv"], split["v2.mkv"]) == ("val", "test", "train")
+    assert store.manifest["summary"]["splits_from"] == {
+        "the folders train, val, test": 3,
+        "drawn with seed 0": 5,
+    }
+
+
 def test_a_dry_run_decides_the_same_and_writes_nothing(source: Path, tmp_path: Path) -> None:
     (source / "note.txt").touch()
     said = dry_run(source, patient_from="video", size=16)

@@ -12,6 +12,7 @@ import numpy as np
 
 from echosweep.commands.epoch_images import UNGUIDED, Epoch, stores_of
 from echosweep.config import SampleConfig
+from echosweep.data.provenance import Seen
 from echosweep.evaluation.epoch_choice import Choice, Floats
 from echosweep.evaluation.features import Extractor
 from echosweep.evaluation.floor import spread
@@ -59,16 +60,14 @@ def next_command(model: Path, epoch: Epoch, sampling: SampleConfig, seed: int) -
     return shlex.join([*words, "--seed", str(seed), "--num", "50000", "--out", "STORE"])
 
 
-def warnings(
-    reference: Side, by: str, n: int, extractor: Extractor, epochs: Sequence[Epoch]
-) -> list[str]:
-    """Return what a reader must know. n: images in each half."""
-    return [*extractor.notes, *_warnings(reference, by, n, extractor.dims, epochs[0].facts)]
+def warnings(reference: Side, by: str, n: int, extractor: Extractor, seen: Seen) -> list[str]:
+    """Return what a reader must know. n: images in each half. seen: of the reference's videos."""
+    # Videos that were held out from a discriminator, or chose before, may choose.
+    known = seen._replace(chose=0).warnings("the discriminator, or the model,")
+    return [*extractor.notes, *_warnings(reference, by, n, extractor.dims), *known]
 
 
-def _warnings(
-    reference: Side, by: str, n: int, dims: int, facts: Mapping[str, Any]
-) -> Iterator[str]:
+def _warnings(reference: Side, by: str, n: int, dims: int) -> Iterator[str]:
     groups = int(reference.groups.max()) + 1
     if by == "frame":
         yield (
@@ -84,12 +83,6 @@ def _warnings(
         yield (
             f"{n} images a half for {dims} features: the covariance has rank {n - 1} at most, so "
             "only the order of the epochs and the control counts"
-        )
-    store = reference.store
-    if facts.get("data") == store.content and "train" in store.splits[reference.rows]:
-        yield (
-            "the reference holds images that the discriminator was trained on, so epochs that know "
-            "them by heart look good; choose on held-out videos: --split test"
         )
 
 

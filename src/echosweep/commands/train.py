@@ -22,6 +22,7 @@ from echosweep import compute, runs
 from echosweep.build import build_denoiser, build_sampler
 from echosweep.commands.run_folder import claimed, save_state, states, take
 from echosweep.config import SampleConfig, TrainConfig
+from echosweep.data.provenance import Knowledge
 from echosweep.data.store import FrameStore
 from echosweep.devices import pick_device
 from echosweep.distributed import World, agree, barrier, world
@@ -97,7 +98,8 @@ class Run:
     def __init__(self, out: Path, config: TrainConfig, store: FrameStore, peers: World) -> None:
         share_of_batch(config, peers)
         self.out, self.config, self.store, self.peers = out, config, store, peers
-        self.classes, _ = class_names(store, config.label), rows_of(store, config)
+        self.classes, rows = class_names(store, config.label), rows_of(store, config)
+        self.knows = Knowledge.of_rows(store, config.split, rows).to_json()
         torch.manual_seed(config.seed)
         denoiser = build_denoiser(config, store.preparation, self.classes).to(peers.device)
         self.state = TrainState.new(denoiser, config)
@@ -108,8 +110,7 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """Return what decides the result: config, data and their signature (`train_sig`)."""
         # Not the images alone: the same ones split otherwise would let test videos into training.
-        data = runs.signature(self.store.manifest["sha256"])
-        what = {"config": self.config.identity(), "data": data}
+        what = {"config": self.config.identity(), "data": self.store.identity}
         return {**what, "train_sig": runs.signature(what)}
 
     def open(self) -> None:
@@ -224,6 +225,7 @@ class Run:
             "classes": list(self.classes),
             "train_sig": self.identity["train_sig"],
             "data": self.store.content,
+            "knows": self.knows,
         }
 
     def _checkpoint(self) -> None:

@@ -40,14 +40,15 @@ def candidates(wanted: Iterable[str], there: Mapping[str, Path]) -> dict[str, Se
     waiting = [name for name in cleaned if cleaned[name]]
     found: dict[str, Sequence[Path]] = {name: (there[name],) for name in waiting if name in there}
     cleaned |= {name: clean_name(name) for name in there}
+    indexes: dict[Callable[[str], str], Mapping[str, Mapping[Path, None]]] = {}
     for level in _LEVELS:
         waiting = [name for name in waiting if name not in found]
         keys = {name: list(level.wanted(cleaned[name])) for name in waiting}
         if not any(keys.values()):
             continue
-        index: defaultdict[str, dict[Path, None]] = defaultdict(dict)
-        for name, path in there.items():
-            index[level.there(cleaned[name])][path] = None
+        index = indexes.get(level.there)
+        if index is None:
+            index = indexes[level.there] = _index(level.there, cleaned, there)
         hits = {
             name: tuple(index[known[0]])
             for name in waiting
@@ -55,6 +56,16 @@ def candidates(wanted: Iterable[str], there: Mapping[str, Path]) -> dict[str, Se
         }
         found |= _unclaimed(hits, found) if level.loose else hits
     return found
+
+
+def _index(
+    key: Callable[[str], str], cleaned: Mapping[str, str], there: Mapping[str, Path]
+) -> Mapping[str, Mapping[Path, None]]:
+    """Return the files of each key, each file once: it may be there under two names."""
+    index: defaultdict[str, dict[Path, None]] = defaultdict(dict)
+    for name, path in there.items():
+        index[key(cleaned[name])][path] = None
+    return index
 
 
 def clean_name(name: str) -> str:

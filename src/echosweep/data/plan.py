@@ -14,6 +14,7 @@ from echosweep.data import kinds
 from echosweep.data.patients import tell_patients
 from echosweep.data.pseudonyms import Hashes, write_key
 from echosweep.data.source import Clip
+from echosweep.data.split_words import folder_splits
 from echosweep.data.splits import own_splits
 from echosweep.errors import UsageError
 
@@ -58,7 +59,7 @@ def make_plan(source: Path, config: PrepareConfig, name_key: Path | None = None)
     secret = config.anonymous or found.kind in _SECRET_KINDS
     if name_key and not secret:
         raise UsageError("name-key needs --anonymous: names are not hashed without it")
-    listed = _burnt_in_left_out(found, config)
+    listed = _split_by_folders(_burnt_in_left_out(found, config))
     told = own_splits(tell_patients(listed, config, secret), config)
     hashes = Hashes(found.tree, found.listing) if secret else None
     clips = told
@@ -90,5 +91,16 @@ def _burnt_in_left_out(found: kinds.Found, config: PrepareConfig) -> list[Clip]:
         )
     return [
         replace(clip, left_out=clip.left_out or _BURNT_IN) if clip.uncropped else clip
+        for clip in clips
+    ]
+
+
+def _split_by_folders(clips: Sequence[Clip]) -> list[Clip]:
+    """Return `clips` with the split of the folder train, val or test, where the kind gave none."""
+    folders = folder_splits(clip.name for clip in clips)
+    return [
+        replace(clip, split=folders[clip.name][0], split_by="the folders train, val, test")
+        if clip.split is None and clip.name in folders
+        else clip
         for clip in clips
     ]

@@ -131,8 +131,16 @@ class FrameStore:
 
     @property
     def content(self) -> str:
-        """Return the SHA-256 of the images: the name of the content in caches."""
+        """Return the SHA-256 of the images: the name of what depends on pixels alone."""
         return str(self.manifest["sha256"]["images.npy"])
+
+    @property
+    def identity(self) -> str:
+        """Return 16 hex digits of all files: of the images, and whose they are.
+
+        The name of what also depends on videos, patients, splits or labels.
+        """
+        return runs.signature(self.manifest["sha256"])
 
     @property
     def splits(self) -> NDArray[np.str_]:
@@ -172,16 +180,6 @@ def check_comparable(
             f"made differently ({pairs}), so a distance between them would measure that too. "
             f"Prepare both alike{_how_to_allow(different) if allow is not None else ''}"
         )
-
-
-def was_trained_on(generated: FrameStore, real: FrameStore, split: str | None) -> bool:
-    """Say whether the model of `generated` was trained on images of `split` (None: all) of `real`.
-
-    Then copies of them pass as good.
-    """
-    source = generated.manifest.get("source", {})
-    splits = (None, source.get("train", {}).get("split"))
-    return source.get("trained_on") == real.content and (split in splits or "all" in splits)
 
 
 def _how_to_allow(different: Sequence[str]) -> str:

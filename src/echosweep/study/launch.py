@@ -186,7 +186,7 @@ def claim(out: Path, recipe: Recipe, store: FrameStore) -> None:
     for split in (recipe.select.split, recipe.report.split):
         store.rows(split)
     # Not the images alone: the same ones split otherwise would let test videos choose.
-    identity = recipe.identity() | {"images": runs.signature(store.manifest["sha256"])}
+    identity = recipe.identity() | {"images": store.identity}
     path = out / "study.json"
     if path.exists():
         known = runs.read_record(path, "choose another --out")["identity"]
@@ -200,6 +200,7 @@ def claim(out: Path, recipe: Recipe, store: FrameStore) -> None:
             "data": {
                 "path": str(store.path.resolve()),
                 "content": store.content,
+                "identity": store.identity,
                 "name": source.get("name", store.path.name),
                 "kind": source.get("kind"),
                 "preparation": store.manifest["preparation"],

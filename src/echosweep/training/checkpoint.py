@@ -66,6 +66,11 @@ def load(path: Path, fix: str = "copy the run again") -> tuple[dict[str, Tensor]
         raise EchoSweepError(f"{weights} is not a safetensors file ({error}); {fix}") from None
 
 
+def amend(path: Path, **facts: Any) -> None:
+    """Write further `facts` of weights that are there; what they are does not change."""
+    runs.write_record(_facts(path), {**read_facts(path), **facts})
+
+
 def remove(path: Path) -> None:
     """Remove the pair at `path`, the JSON first."""
     _facts(path).unlink(missing_ok=True)
