@@ -11,15 +11,17 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from echosweep import machine
+from echosweep import machine, places
 from echosweep.errors import EchoSweepError, UsageError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -76,6 +78,26 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
             error.filename = error.filename or str(path)  # a full disk has no name of its own
         raise
     fsync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def usual_mode(path: Path) -> Iterator[None]:
+    """Give the file that is written to `path` within the mode that the umask gives a new file.
+
+    safetensors writes through a temporary file that only its owner may read.
+    """
+    path.open("wb").close()
+    mode = path.stat().st_mode
+    yield
+    path.chmod(mode)
+
+
+def command_line(*words: object) -> str:
+    """Return a command as it can be pasted: `echosweep` and words, each quoted where it needs be.
+
+    What stands for a value, as STORE, is a word like others.
+    """
+    return shlex.join(["echosweep", *map(str, words)])
 
 
 def write_text(path: Path, text: str) -> None:
@@ -136,22 +158,30 @@ def check_writable(file: Path) -> None:
         raise UsageError(f"{file} cannot be written; choose a file in a folder that can")
 
 
-def cache_folder(cache: str | Path | None) -> Path:
+def cache_folder(given: str | Path | None) -> Path:
     """Return the folder for caches: the one given, ECHOSWEEP_CACHE, or ~/.cache/echosweep.
 
-    It is made here: a folder that cannot be written is a UsageError now, not hours later.
+    Who has no home that can be written gets a private folder in the temporary directory, with a
+    note. It is made here: a folder that cannot be written is a UsageError now, not hours later.
     """
-    folder = Path(cache or os.environ.get("ECHOSWEEP_CACHE") or "~/.cache/echosweep").expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
+    given = given or os.environ.get("ECHOSWEEP_CACHE")
+    folder = places.made(Path(given or "~/.cache/echosweep"))
+    if given and folder is None:
         raise UsageError(
-            f"cache folder {folder} cannot be written; pass --cache DIR or set ECHOSWEEP_CACHE=DIR"
+            f"cache folder {given} cannot be written; pass --cache DIR or set ECHOSWEEP_CACHE=DIR"
+        )
+    if folder is None or (not given and places.home_is_private()):
+        folder = places.private_folder()
+        _note_once(
+            f"note: there is no home folder that can be written, so the cache is {folder}; "
+            "set HOME or ECHOSWEEP_CACHE to keep it elsewhere"
         )
     return folder
+
+
+@cache
+def _note_once(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 @contextlib.contextmanager

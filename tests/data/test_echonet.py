@@ -125,7 +125,8 @@ def test_a_missing_column_is_named(tmp_path: Path, videos: SimpleNamespace) -> N
         (
             "0X3,55.5,40,90,16,16,50,12,TEST",
             "0X2,55.5,40,90,16,16,50,12,TEST",
-            "FileList.csv row 4, column Split: 'TEST' differs from 'VAL' in row 3, of the same video",
+            "FileList.csv row 4, column Split: 'TEST' differs from 'VAL' in row 3, "
+            "of the same video",
         ),
         ("12,VAL", "VAL", "FileList.csv row 3: ends before column Split"),
         ("12,VAL", "12,VAL,VAL", "FileList.csv row 3: has 10 cells for 9 columns"),

@@ -47,6 +47,10 @@ def test_an_exhaustive_recipe_prunes_nothing() -> None:
     assert strategies["autoguidance"] == "tpe"
 
 
+def _space(space: dict[str, Any]) -> dict[str, Any]:
+    return {"stages": [{"name": "a", "space": space}]}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -77,7 +81,25 @@ def test_an_exhaustive_recipe_prunes_nothing() -> None:
             "its own name",
         ),
         ({"features": {"features": ["inception"]}}, "no Inception weights"),
-        ({"select": {"split": "test"}}, "select.split"),
+        ({"select": {"split": "test"}}, "select.split = 'test': must be 'train' or 'val'"),
+        ({"select": {"nmu": 3}}, "'select.nmu'; did you mean 'num'?"),
+        ({"select": {"num": 0}}, "select.num = 0: must be above 0"),
+        ({"select": 3}, "select = 3: must be `name: value` lines"),
+        ({"name": 3}, "name = 3: must be text; write it in quotes"),
+        ({"base": {}}, "the recipe lacks base.train; add it"),
+        ({"stages": []}, "stages = []: must be a list of at least 1"),
+        ({"stages": ["a"]}, "stages.0 = 'a': must be `name: value` lines"),
+        ({"stages": {"name": "a"}}, "stages: must be a list"),
+        ({"stages": [{"stage": "search"}]}, "lacks stages.0.name"),
+        ({"stages": [{"name": "a"}]}, "stage 'a' lacks space; add it"),
+        (_space({"sample.steps": 3}), "space.sample.steps: write a list, as [3]"),
+        (_space({"train.framework": "edm"}), "space.train.framework: write a list, as [edm]"),
+        (_space({"sample.steps": None}), "space.sample.steps: write a list, as [null]"),
+        (_space({"train.lr": {"low": 1e-4}}), "stage 'a' lacks space.train.lr.high; add it"),
+        (_space({"train.lr": {"low": 1, "high": 2, "intger": 1}}), "did you mean 'integer'?"),
+        (_space({"train.lr": {"low": 2, "high": 1}}), "low must be below high"),
+        (_space({"train.lr": {"low": "a", "high": 1}}), "low = 'a': must be a number"),
+        (_space({"train.lr": [{"a": 1}]}), "space.train.lr.0: must be text, "),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_the_fix(
@@ -88,9 +110,32 @@ def test_a_wrong_recipe_is_refused_with_the_fix(
 ) -> None:
     monkeypatch.delenv(INCEPTION.variable, raising=False)
     with pytest.raises(UsageError) as error:
-        check(Recipe.make({**small_recipe, **change}, where="key in recipe:"))
+        check(Recipe.make({**small_recipe, **change}, where="key in the recipe:"))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+    assert "tuple[" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+def test_a_recipe_without_a_name_is_not_printed_whole(
+    small_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in small_recipe.items() if k != "name"}))
+    with pytest.raises(UsageError) as error:
+        Recipe.load(path)
+    assert str(error.value) == f"the recipe {path} lacks name; add it"
+
+
+def test_words_of_a_search_are_read_as_they_are_written(
+    small_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    stages = "stages: [{name: a, space: {sample.compile: [on, off], train.lr: [1e-3, 2e-3]}}]"
+    values = {name: value for name, value in small_recipe.items() if name != "stages"}
+    path.write_text(f"{yaml.safe_dump(values)}\n{stages}\n")
+    space = check(Recipe.load(path))["a"].model_dump()["space"]
+    assert space == {"sample.compile": ("on", "off"), "train.lr": (1e-3, 2e-3)}
 
 
 def test_averages_need_what_they_are_made_of(small_recipe: dict[str, Any]) -> None:

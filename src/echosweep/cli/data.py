@@ -9,6 +9,7 @@ from echosweep.cli.options import Prepare, print_json, read_config
 from echosweep.config import PrepareConfig
 from echosweep.errors import UsageError
 from echosweep.progress import bar
+from echosweep.runs import command_line
 
 
 def phantom(
@@ -42,7 +43,8 @@ def phantom(
 
     with bar("phantom", "frames") as progress:
         path = make(out, videos, frames, size, seed, workers, progress)
-    print(f"{path}: {videos} videos of {frames} frames. Next: echosweep prepare {path} --out STORE")
+    follow = command_line("prepare", path, "--out", "STORE")
+    print(f"{path}: {videos} videos of {frames} frames. Next: {follow}")
 
 
 def prepare(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from echosweep import runs
+from echosweep import places, runs
 from echosweep.build import build_extractors
 from echosweep.commands.evaluate import with_features
 from echosweep.config import FeatureConfig
@@ -68,8 +68,8 @@ def copies(
         raise UsageError(f"--features {','.join(config.features)}: copies are compared by one")
     if memory_gb <= 0:
         raise UsageError(f"--memory-gb {memory_gb} is not more than 0")
-    if drop and Path(drop).exists():
-        raise UsageError(f"{drop} exists already; remove it, or choose another --drop")
+    if drop:
+        places.check_free(Path(drop), "--drop")
     with world(config.device) as peers:
         extractor = build_extractors(config.model_copy(update={"features": config.chosen[:1]}))[0]
         made, real = FrameStore.open(generated), FrameStore.open(train)

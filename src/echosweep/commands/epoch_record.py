@@ -3,7 +3,6 @@
 Invariant: nothing is said of other patients than one where the reference is of one alone.
 """
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from echosweep.evaluation.epoch_choice import Choice, Floats
 from echosweep.evaluation.features import Extractor
 from echosweep.evaluation.floor import spread
 from echosweep.evaluation.sets import FEW_GROUPS, Side
+from echosweep.runs import command_line
 
 
 def findings(epochs: Sequence[Epoch], distances: Mapping[str, Floats], by: str) -> dict[str, Any]:
@@ -53,11 +53,11 @@ def floor_record(values: Floats) -> dict[str, Any]:
 def next_command(model: Path, epoch: Epoch, sampling: SampleConfig, seed: int) -> str:
     """Return the command that draws from the chosen epoch, from seeds that did not choose it."""
     config = SampleConfig.merge(sampling, {"guidance": epoch.path})
-    words = ["echosweep", "sample", str(model)]
+    words = ["sample", str(model)]
     for name, value in config.model_dump(mode="json", exclude_defaults=True).items():
         flag = "--" + name.replace("_", "-")
         words += [flag] if value is True else [flag, str(value)]
-    return shlex.join([*words, "--seed", str(seed), "--num", "50000", "--out", "STORE"])
+    return command_line(*words, "--seed", seed, "--num", 50000, "--out", "STORE")
 
 
 def warnings(reference: Side, by: str, n: int, extractor: Extractor, seen: Seen) -> list[str]:

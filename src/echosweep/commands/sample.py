@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from echosweep import compute, runs
+from echosweep import compute, places, runs
 from echosweep.build import build_sampler, load_model, model_path
 from echosweep.config import SampleConfig, check_choice
 from echosweep.data.provenance import Knowledge
@@ -59,8 +59,7 @@ def sample(
     UsageError for wrong settings or an `out` that is there already.
     """
     _check_numbers(num, seed, batch)
-    if Path(out).exists():  # also known below, but maybe minutes of compiling later
-        raise UsageError(f"{out} exists already; remove it, or choose another --out")
+    places.check_free(Path(out))  # also known below, but maybe minutes of compiling later
     if grid:
         runs.check_writable(Path(grid))
     config, path = SampleConfig.merge(config, settings), model_path(model)

@@ -31,7 +31,14 @@ from echosweep.progress import Progress, silent
 from echosweep.reporting import figures
 from echosweep.sampling import draw_images
 from echosweep.training import checkpoint
-from echosweep.training.batches import class_names, load_batches, load_rows, rows_of, sigma_data
+from echosweep.training.batches import (
+    class_names,
+    load_batches,
+    load_rows,
+    rows_of,
+    rows_with_class,
+    sigma_data,
+)
 from echosweep.training.estimate import estimate, fitting_micro_batch
 from echosweep.training.log import Log
 from echosweep.training.loop import (
@@ -79,7 +86,8 @@ def plan(data: str | Path, *, config: TrainConfig, device: str | None = None) ->
     """Return what `train` would do: the settings, the network's size, memory and time here."""
     store, picked = FrameStore.open(data, verify=False), pick_device(device)
     rows = rows_of(store, config)
-    denoiser = build_denoiser(config, store.preparation, class_names(store, config.label))
+    classes = class_names(store, config.label, config.split)
+    denoiser = build_denoiser(config, store.preparation, classes)
     return {
         "config": config.model_dump(mode="json"),
         "data": {
@@ -98,7 +106,8 @@ class Run:
     def __init__(self, out: Path, config: TrainConfig, store: FrameStore, peers: World) -> None:
         share_of_batch(config, peers)
         self.out, self.config, self.store, self.peers = out, config, store, peers
-        self.classes, rows = class_names(store, config.label), rows_of(store, config)
+        rows = rows_of(store, config)
+        self.classes = class_names(store, config.label, config.split)
         self.knows = Knowledge.of_rows(store, config.split, rows).to_json()
         torch.manual_seed(config.seed)
         denoiser = build_denoiser(config, store.preparation, self.classes).to(peers.device)
@@ -268,10 +277,15 @@ class Run:
             figures.save(figures.contact_sheet(images, columns), path.with_suffix(".png"))
 
     def _held_out_loss(self) -> float | None:
-        """Return the averaged weights' loss on the val split, None where there is none."""
+        """Return the averaged weights' loss on the val split, None where there is none.
+
+        Images of a class that training does not have are left out.
+        """
         if "val" not in self.store.splits or self.config.split in ("val", "all"):
             return None
-        rows = self.store.rows("val")
+        rows = rows_with_class(self.store, self.store.rows("val"), self.config.label, self.classes)
+        if not len(rows):
+            return None
         rows = rows[:: -(-len(rows) // _HELD_OUT_IMAGES)]
         held_out = load_rows(self.store, rows, self.config, self.classes)
         loss = held_out_loss(self.state.average, held_out, self.fitted, self.peers.device)

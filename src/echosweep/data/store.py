@@ -200,5 +200,6 @@ def _why_no_store(path: Path) -> str:
     if partial_path(path).exists():
         return f"{path} is not finished; run the command that makes it again, it will continue"
     if not path.exists():
-        return f"there is no {path}; make a store with `echosweep prepare SOURCE --out {path}`"
+        make = runs.command_line("prepare", "SOURCE", "--out", path)
+        return f"there is no {path}; make a store with `{make}`"
     return f"{path} is not a frame store (no manifest.json); make one with `echosweep prepare`"

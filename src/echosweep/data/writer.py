@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from echosweep import runs
+from echosweep import places, runs
 from echosweep.data.store import (
     FILES,
     FORMAT,
@@ -166,8 +166,7 @@ def begin_partial(out: Path, task: Mapping[str, Any]) -> Iterator[Path]:
 
     An EchoSweepError within, which the same call would meet again, leaves no new one behind.
     """
-    if out.exists():
-        raise UsageError(f"{out} exists already; remove it, or choose another --out")
+    places.check_free(out)
     partial = partial_path(out)
     with runs.locked(partial):
         note = partial / "task.json"

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from echosweep import runs
-from echosweep.config import check_choice
+from echosweep.config import changes, check_choice
 from echosweep.data.phantom import phantom
 from echosweep.data.prepare import prepare
 from echosweep.data.store import FrameStore
@@ -143,14 +143,10 @@ def _check_place(out: Path, recipe: Recipe, data: str | Path | None) -> None:
 
 
 def _check_same(out: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    changes = [
-        f"{name} was {known.get(name)!r}, now {value!r}"
-        for name, value in wanted.items()
-        if known.get(name) != value
-    ]
-    if changes:
+    different = changes({name: known.get(name) for name in wanted}, wanted)
+    if different:
         raise UsageError(
-            f"{out} is the study of another recipe, or of other images ({'; '.join(changes)}); "
+            f"{out} is the study of another recipe, or of other images ({'; '.join(different)}); "
             "stages may change, this may not: choose another --out"
         )
 

@@ -123,10 +123,10 @@ class Recipe(Config):
         """Return a shipped recipe by its name, or that of a YAML file."""
         path = Path(name)
         if path.suffix in (".yaml", ".yml"):
-            return cls.make(read_yaml(path), where=f"key in {path}:")
+            return cls.make(read_yaml(path), where=f"key in the recipe {path}:")
         check_choice("recipe", str(name), shipped())
         text = resources.files("echosweep.recipes") / f"{name}.yaml"
-        return cls.make(read_yaml(str(text)), where=f"key in recipe {name}:")
+        return cls.make(read_yaml(str(text)), where=f"key in the recipe {name}:")
 
     def identity(self) -> dict[str, Any]:
         """Return what every trial of a study depends on: a study's folder has one."""

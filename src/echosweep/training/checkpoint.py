@@ -23,7 +23,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
     weights = _weights(path)
     temporary = weights.with_name(f".{weights.name}.tmp")
     try:
-        save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary)
+        with runs.usual_mode(temporary):
+            save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary)
         runs.sync_file(temporary)
         digest = runs.sha256_file(temporary)
         _facts(path).unlink(missing_ok=True)
