@@ -15,6 +15,7 @@ from echosweep import runs
 from echosweep.config import PrepareConfig
 from echosweep.data import SOURCES
 from echosweep.data.decoding import Task, decode_clip
+from echosweep.data.kinds import find
 from echosweep.data.prepare import prepare
 from echosweep.data.source import Listing
 from echosweep.data.store import Preparation, Video
@@ -123,8 +124,10 @@ def listed(kind: str, path: Path) -> Listing:
     return SOURCES[kind].clips(scan(path), PrepareConfig())
 
 
-def test_it_finds_its_own_files_and_no_other_source_does(kind: str, made: Path) -> None:
-    assert [name for name, source in SOURCES.items() if source.count(scan(made))] == [kind]
+def test_it_is_the_kind_of_its_own_files(kind: str, made: Path) -> None:
+    counted = {name for name, source in SOURCES.items() if source.count(scan(made))}
+    assert counted == {kind, *getattr(SOURCES[kind], "BEFORE", ())}
+    assert find(made, PrepareConfig()).kind == kind
     assert SOURCES[kind].LOOKS_FOR
 
 

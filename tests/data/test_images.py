@@ -69,7 +69,7 @@ def test_a_subfolder_of_images_is_a_video_in_natural_order(tmp_path: Path) -> No
     assert levels(video) == list(range(0, 120, 10))
     assert levels(video, 5) == [0, 50, 100]
     assert decoded(video, 5).numbers == [0, 5, 10]
-    assert listing.layout == "1 subfolders as videos, 1 images by themselves"
+    assert listing.layout == "1 subfolder as video, 1 image by itself"
     assert listing.notes == [
         "1 subfolder is read as videos; --folders class reads each image for itself"
     ]
@@ -232,6 +232,10 @@ def test_a_table_of_frames_gives_a_video_what_they_share(tmp_path: Path) -> None
     a, b = listed(tmp_path, folders="video").clips
     assert (a.labels, a.split, a.fault) == ({"view": "A4C"}, "train", "")
     assert b.fault == "metadata.csv says test and train of images of this video"
+    (tmp_path / "metadata.csv").write_text("file_name,patient\na/0.png,p\na/1.png,q\n")
+    a, b = listed(tmp_path, folders="video").clips
+    assert a.fault == "metadata.csv says several patients of images of this video"
+    assert (b.fault, b.patient) == ("", None)
     (tmp_path / "metadata.csv").write_text("file_name,EF\na,55\nb,60\n")
     a, b = listed(tmp_path).clips
     assert (a.name, a.labels, b.labels) == ("a", {"EF": 55}, {"EF": 60})

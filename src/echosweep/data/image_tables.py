@@ -64,9 +64,10 @@ class ImageTables:
         fault = next((each.fault for each in said if each.fault), "")
         splits = sorted({each.split for each in said if each.split})
         patients = sorted({each.patient for each in said if each.patient})
-        for values in (splits, patients):
-            if len(values) > 1 and not fault:
-                fault = f"{first.table} says {' and '.join(values)} of images of this video"
+        if len(splits) > 1:
+            fault = fault or f"{first.table} says {' and '.join(splits)} of images of this video"
+        elif len(patients) > 1:
+            fault = fault or f"{first.table} says several patients of images of this video"
         split, patient = (values[0] if values else None for values in (splits, patients))
         return Said(shared, split, patient, first.table, fault)
 

@@ -56,7 +56,7 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     listed += [clip.of_image(name, images[name]) for name in single]
     return Listing(
         sorted([*listed, *tables.missing], key=lambda clip: clip.name),
-        f"{len(videos)} subfolders as videos, {len(single)} images by themselves",
+        _layout(len(videos), len(single)),
         tables=tables.paths,
         unread={found[name]: "mask of another image" for name in masks},
         unlisted=sorted(clip.unlisted),
@@ -74,6 +74,15 @@ def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
             yield Frame(number, page)
     for number in range(0, len(clip.parts), every):
         yield Frame(number, read_page(clip.parts[number]))
+
+
+def _layout(videos: int, single: int) -> str:
+    """Return what was found in words, without what was not."""
+    parts = [
+        f"{videos} subfolder{'s' * (videos > 1)} as video{'s' * (videos > 1)}" * bool(videos),
+        f"{single} image{'s, each' * (single > 1)} by itself" * bool(single),
+    ]
+    return ", ".join(filter(None, parts)) or "no images"
 
 
 def _named(tree: FileTree) -> dict[str, Path]:
