@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -101,16 +101,18 @@ def test_what_a_published_split_parts_is_said(
     assert any("in two splits" in warning for warning in store.manifest["summary"]["warnings"])
 
 
+PICTURES = {0: np.zeros((4, 16, 16), np.uint8)} | {n: scenes(n, 4, 16) for n in range(1, 6)}
+
+
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 5), min_size=1, max_size=30),
     st.lists(st.integers(1, 4), min_size=30, max_size=30),
 )
 def test_pairs_are_those_that_show_the_same(scene: list[int], lengths: list[int]) -> None:
     """Scene 0 is black, and proves nothing; the others agree exactly with themselves alone."""
-    pictures = {number: scenes(number, 4, 16) for number in range(1, 6)}
-    pictures[0] = np.zeros((4, 16, 16), np.uint8)
     frames = [list(range(length)) for length in lengths[: len(scene)]]
-    images = np.concatenate([pictures[s][: len(f)] for s, f in zip(scene, frames, strict=True)])
+    images = np.concatenate([PICTURES[s][: len(f)] for s, f in zip(scene, frames, strict=True)])
     content = [f"{s}-{len(f)}" for s, f in zip(scene, frames, strict=True)]
     twins = find_twins([Video(f"v{i}", content=c) for i, c in enumerate(content)], frames, images)
     assert all(content[a] == content[b] for a, b in twins.equal)

@@ -82,6 +82,7 @@ def test_the_number_of_workers_changes_no_byte(folder: Path, tmp_path: Path) -> 
 
 def test_a_source_that_lists_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in" / "Videos").mkdir(parents=True)
+    (tmp_path / "in" / "Videos" / "a.avi").touch()
     (tmp_path / "in" / "FileList.csv").write_text("FileName,EF,ESV,EDV,Split\n")
     with pytest.raises(UsageError, match="lists no video"):
         prepare(tmp_path / "in", tmp_path / "store", patient_regex="(x)")
@@ -249,7 +250,12 @@ def test_frames_that_change_size_are_excluded(tmp_path: Path) -> None:
     Image.new("L", (20, 24)).save(tmp_path / "in" / "a" / "2.png")
     Image.new("L", (20, 24)).save(tmp_path / "in" / "b.png")
     store = prepare(
-        tmp_path / "in", tmp_path / "store", size=16, every=1, max_excluded=0.5, workers=1
+        *(tmp_path / "in", tmp_path / "store"),
+        size=16,
+        every=1,
+        max_excluded=0.5,
+        folders="video",
+        workers=1,
     )
     assert store.manifest["excluded"] == {"a": "frame 1 is (20, 24), those before (20, 20)"}
 
@@ -458,7 +464,7 @@ def test_real_clips_are_whole(shared_data: Path, tmp_path: Path) -> None:
         ("filter", "nearest", "filter = 'nearest'.*'lanczos'"),
         ("channels", 2, "channels = 2.* 1 or 3"),
         ("kind", "video", "kind 'video' is not known.*auto, echonet"),
-        ("max_excluded", 1.5, "max_excluded = 1.5.*less than or equal to 1"),
+        ("max_excluded", 1.5, "max_excluded = 1.5: must be 1 or less"),
         ("splits", (0.5, 0.5, 0.5), "three shares"),
         ("splits", (1.5, -0.5, 0.0), "three shares"),
         ("workers", 0, "workers 0 is not 1 or more"),
@@ -475,8 +481,11 @@ def test_wrong_arguments_leave_nothing_behind(
 
 def test_an_existing_store_is_kept(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "mine").touch()
     with pytest.raises(UsageError, match="exists already"):
         prepare(folder, tmp_path / "store")
+    (tmp_path / "store" / "mine").unlink()
+    assert len(prepare(folder, tmp_path / "store", size=16, workers=1).videos) == 8
 
 
 def test_errors_of_the_disk_other_than_space_are_not_dressed_up(
