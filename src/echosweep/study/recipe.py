@@ -17,7 +17,9 @@ from echosweep.config.base import Positive, PositiveInt
 from echosweep.errors import UsageError
 from echosweep.study.candidate import Candidate
 
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+SEEDS = 2**31  # the index of a store holds seeds below it
+DISCRIMINATOR_SEED = 20_000_000  # beyond those that choose and those that report
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 
 
 class Selection(Config):
