@@ -258,6 +258,13 @@ def test_a_list_without_videos_is_refused(tmp_path: Path) -> None:
         listed(tmp_path)
 
 
+def test_an_empty_folder_of_videos_has_none_of_the_list(tmp_path: Path) -> None:
+    (tmp_path / "Videos").mkdir()
+    write(tmp_path / "FileList.csv", "FileName,EF,Split", "a,1,TEST")
+    (clip,) = listed(tmp_path).clips
+    assert (clip.fault, clip.path) == (MISSING, tmp_path / "Videos" / "a")
+
+
 # --- where the list is ----------------------------------------------------------------------
 
 ROWS = ["a,50,1,2,TRAIN", "b,60,1,2,TEST"]

@@ -190,6 +190,9 @@ def _videos(tree: FileTree, data: _Set) -> tuple[Path, list[Path]]:
     length = len(data.folder.parts)
     below = [f for f in tree.ending(video.SUFFIXES) if f.parts[:length] == data.folder.parts]
     if not below:
+        for entry in data.folder.iterdir():
+            if entry.name.lower() == _VIDEOS and entry.is_dir():
+                return entry, []
         raise UsageError(f"{data.folder} is not {LOOKS_FOR}; give the folder that has both")
     usual = [file for file in below if file.parts[length].lower() == _VIDEOS]
     usual = [file for file in usual if len(file.parts) > length + 1] or below
