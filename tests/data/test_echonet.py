@@ -248,7 +248,7 @@ def test_videos_of_one_name_keep_their_endings(tmp_path: Path) -> None:
     assert [(clip.name, clip.split, clip.fault) for clip in listed(tmp_path).clips] == [
         ("a.avi", "test", ""),
         ("a.mp4", "val", ""),
-        ("a", None, "may be any of several files: a.avi, a.mp4"),
+        ("a", None, "may be any of several files: 'a.avi', 'a.mp4'"),
     ]
 
 
@@ -256,6 +256,13 @@ def test_a_list_without_videos_is_refused(tmp_path: Path) -> None:
     (tmp_path / "FileList.csv").write_text(COLUMNS + "\n")
     with pytest.raises(UsageError, match=r"FileList\.csv and Videos/"):
         listed(tmp_path)
+
+
+def test_an_empty_folder_of_videos_has_none_of_the_list(tmp_path: Path) -> None:
+    (tmp_path / "Videos").mkdir()
+    write(tmp_path / "FileList.csv", "FileName,EF,Split", "a,1,TEST")
+    (clip,) = listed(tmp_path).clips
+    assert (clip.fault, clip.path) == (MISSING, tmp_path / "Videos" / "a")
 
 
 # --- where the list is ----------------------------------------------------------------------
@@ -268,6 +275,8 @@ def test_a_list_one_folder_below_is_used_and_named(tmp_path: Path) -> None:
     listing = listed(tmp_path / "in")
     assert listing.layout == "EchoNet-Dynamic: FileList.csv in in/EchoNet-Dynamic"
     assert [(clip.name, clip.split) for clip in listing.clips] == [("a", "train"), ("b", "test")]
+    hidden = echonet.clips(scan(tmp_path / "in"), PrepareConfig(anonymous=True))
+    assert hidden.layout == "EchoNet-Dynamic: FileList.csv in a folder below"
     store_of = echonet.parent_of_videos(tmp_path / "in" / "EchoNet-Dynamic" / "Videos")
     assert store_of == (tmp_path / "in" / "EchoNet-Dynamic").resolve()
     assert echonet.parent_of_videos(tmp_path / "in") is None

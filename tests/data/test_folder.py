@@ -140,6 +140,20 @@ def test_rows_without_file_and_names_spelled_otherwise_are_said(tmp_path: Path) 
     assert "1 names in videos.csv are written otherwise than their files" in listing.notes[0]
 
 
+def test_without_names_no_cell_is_quoted(tmp_path: Path) -> None:
+    touch(tmp_path, "train/ann.avi", "test/bob.avi", "test/bob.mp4", "test/yve.avi")
+    (tmp_path / "videos.csv").write_text(
+        "file,patient,split,EF\ntrain/ANN.avi,Ann O'Hara,test,1\ntrain/ann.avi,Zoe,test,2\n"
+        "test/bob,Bob,test,3\ntest/joe.avi,Joe,test,good\ntest/yve.AVI,Yve,train,4\n"
+    )
+    listing = folder.clips(scan(tmp_path), PrepareConfig(anonymous=True))
+    faults = [clip.fault for clip in listing.clips if clip.fault]
+    assert len(faults) == 3
+    assert len(listing.notes) == 3
+    for text in (*faults, *listing.notes):
+        assert not any(name in text.lower() for name in ("ann", "zoe", "bob", "joe", "yve", "hara"))
+
+
 # --- folders --------------------------------------------------------------------------------
 
 
@@ -163,8 +177,8 @@ def test_the_table_goes_before_the_folders_and_that_is_said(tmp_path: Path) -> N
         ("train/b.avi", "train", folder.SPLIT_FOLDERS),
     ]
     assert listing.notes == [
-        "1 videos lie in the folder of another split than the table's, as train/a.avi: "
-        "the table's is taken"
+        "1 videos lie in the folder of another split than the table gives, as 'train/a.avi': "
+        "the split of the table is taken"
     ]
 
 

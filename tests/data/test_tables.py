@@ -322,7 +322,7 @@ def test_rows_without_a_name_and_of_several_files_are_records(tmp_path: Path) ->
     videos, _ = named(read, "file", {name: tmp_path / name for name in ("a.avi", "a.mp4")})
     assert [(video.name, video.fault) for video in videos] == [
         ("t.csv row 2", "names no file"),
-        ("a", "may be any of several files: a.avi, a.mp4"),
+        ("a", "may be any of several files: 'a.avi', 'a.mp4'"),
         ("../../x", MISSING),
         ("t.csv row 5", "names no file"),
     ]

@@ -17,14 +17,11 @@ from echosweep.data.echonet_lists import LAYOUTS, Facts, Layout, facts_of
 from echosweep.data.echonet_tracings import traced_frames
 from echosweep.data.matching import clean_name, without_ending
 from echosweep.data.source import Clip, Frame, Listing
-from echosweep.data.tables import Named, named, read_table
+from echosweep.data.tables import Named, hide_values, named, read_table
 from echosweep.data.tree import FileTree
 from echosweep.errors import UsageError
 
-LOOKS_FOR = (
-    "an EchoNet-Dynamic folder (FileList.csv and Videos/; so are -Pediatric and -Synthetic) or "
-    "EchoNet-LVH (MeasurementsList.csv and videos)"
-)
+LOOKS_FOR = "an EchoNet folder (FileList.csv and Videos/, or MeasurementsList.csv and videos)"
 BEFORE = ("folder",)
 """Kinds that give way to this one where both fit: a table says more than bare videos."""
 _VIEWS = ("A4C", "PSAX")
@@ -49,7 +46,7 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
 
     Args:
         tree: A data set's folder, a folder around it, or the parent of A4C and PSAX.
-        config: `folds` says which folds are train, val and test.
+        config: `folds` says which folds are train, val and test; `anonymous`: no note quotes.
 
     Raises:
         UsageError: There is no list, or there are several; a list has no videos or not its columns.
@@ -59,13 +56,14 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     views = len(sets) > 1
     listings = [_listing(tree, each, config, views) for each in sets]
     notes = [note for listing in listings for note in listing.notes]
-    return Listing(
+    all_of_them = Listing(
         clips=[clip for listing in listings for clip in listing.clips],
         layout=" and ".join(listing.layout for listing in listings),
         tables=[table for listing in listings for table in listing.tables],
         unlisted=[name for listing in listings for name in listing.unlisted],
         notes=[*dict.fromkeys(notes), *(_shared_names(listings) if views else ())],
     )
+    return hide_values(all_of_them) if config.anonymous else all_of_them
 
 
 def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
@@ -151,7 +149,7 @@ def _listing(tree: FileTree, data: _Set, config: PrepareConfig, view: bool) -> L
             _clip(clip, facts, prefix + name, table.path, {**own, **traced.get(clip.path, {})})
             for (clip, facts), name in zip(told, _clip_names(told), strict=True)
         ],
-        layout=_layout(tree, data, data.layout.data_set(table)),
+        layout=_layout(tree, data, data.layout.data_set(table), config.anonymous),
         tables=tables,
         unlisted=[tree.name(file) for file in below if file not in listed],
         notes=[*table.notes, *notes, *more],
@@ -172,11 +170,12 @@ def _clip(
     )
 
 
-def _layout(tree: FileTree, data: _Set, data_set: str) -> str:
+def _layout(tree: FileTree, data: _Set, data_set: str, anonymous: bool) -> str:
     """Return what was found in words: "EchoNet-Dynamic: FileList.csv in in/EchoNet-Dynamic"."""
     where = ""
     if data.folder != tree.root:
-        where = f" in {tree.root.name}/{tree.name(data.folder)}"
+        folder = f"{tree.root.name}/{tree.name(data.folder)}"
+        where = " in a folder below" if anonymous else f" in {folder}"
     return f"{data_set}: {data.table.name}{where}"
 
 
@@ -190,6 +189,9 @@ def _videos(tree: FileTree, data: _Set) -> tuple[Path, list[Path]]:
     length = len(data.folder.parts)
     below = [f for f in tree.ending(video.SUFFIXES) if f.parts[:length] == data.folder.parts]
     if not below:
+        for entry in data.folder.iterdir():
+            if entry.name.lower() == _VIDEOS and entry.is_dir():
+                return entry, []
         raise UsageError(f"{data.folder} is not {LOOKS_FOR}; give the folder that has both")
     usual = [file for file in below if file.parts[length].lower() == _VIDEOS]
     usual = [file for file in usual if len(file.parts) > length + 1] or below

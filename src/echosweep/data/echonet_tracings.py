@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from echosweep.data.tables import Row, Table, WrongRow, match, read_optional
+from echosweep.data.table_rows import Row, parse_number
+from echosweep.data.tables import Table, WrongRow, match, read_optional
 
 Labels = dict[str, float | str]
 Shape = Sequence[Sequence[float]]
@@ -87,11 +88,11 @@ def _drawn(table: Table, row: Row, kind: _Kind) -> tuple[int, Sequence[float]]:
         raise WrongRow(row.fault)
     values = []
     for column in ("Frame", *kind.columns):
-        value = table.number(row, column)
-        if value is None:
+        value = parse_number(row.raw(column), table.decimal_comma)
+        if value is None or not math.isfinite(value):
             raise table.wrong(row, column, "is no number")
         values.append(value)
-    return int(values[0]), values[1:]
+    return int(values[0]), tuple(values[1:])
 
 
 def _phases(shapes: Mapping[int, Shape], kind: _Kind) -> Labels:

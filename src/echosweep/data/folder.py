@@ -19,6 +19,7 @@ from echosweep.data.tables import (
     Named,
     Table,
     WrongRow,
+    hide_values,
     named,
     one_row_each,
     read_optional,
@@ -43,7 +44,7 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
 
     Args:
         tree: A folder of videos, or one video.
-        config: No field of it matters here.
+        config: With `anonymous` no note quotes a cell.
 
     Raises:
         UsageError: The folder's table is no table, or has no column of files.
@@ -64,16 +65,17 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     apart = [each.clip.name for each in told if each.contradicts]
     if apart:
         notes.append(
-            f"{len(apart)} videos lie in the folder of another split than the table's, as "
-            f"{apart[0]}: the table's is taken"
+            f"{len(apart)} videos lie in the folder of another split than the table gives, as "
+            f"{apart[0]!r}: the split of the table is taken"
         )
-    return Listing(
+    listing = Listing(
         clips=[each.clip for each in told],
         layout=f"video files with {table.path.name}" if table else "video files",
         tables=[table.path] if table else [],
         unlisted=[name for name in found if name not in rows] if table else [],
         notes=notes,
     )
+    return hide_values(listing) if config.anonymous else listing
 
 
 def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:

@@ -89,6 +89,8 @@ class RowMaker:
     def row(self, record: Record) -> Row:
         """Return the row of a record, with what is wrong with it as a whole."""
         cells, problem = record.cells, record.problem
+        if len(cells) == self._width and not problem and not self._again:
+            return Row(record.number, cells, self._places)
         if any(cells[self._width :]):
             problem = problem or f"has {len(cells)} cells for {self._width} columns"
         elif len(cells) < self._width:

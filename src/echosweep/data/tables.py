@@ -5,29 +5,22 @@ and the rows around it are read as they are; no cell is ever read as the nearest
 """
 
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from echosweep.data.matching import candidates, clean_name, leaves_folder, match
-from echosweep.data.source import MISSING
+from echosweep.data.matching import candidates, clean_name, leaves_folder
+from echosweep.data.matching import match as match
+from echosweep.data.source import MISSING, Listing
 from echosweep.data.split_words import split_of
-from echosweep.data.table_rows import Row, RowMaker, has_decimal_commas, parse_number
+from echosweep.data.table_rows import Row as Row
+from echosweep.data.table_rows import RowMaker, has_decimal_commas, parse_number
 from echosweep.data.table_text import cells_of, column_key, name_columns, read_text, records
 from echosweep.errors import UsageError
 
-__all__ = [
-    "Named",
-    "Row",
-    "Table",
-    "WrongRow",
-    "match",
-    "named",
-    "one_row_each",
-    "read_optional",
-    "read_table",
-]
+_QUOTED = re.compile(r"""(?<!\w)('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 
 Column = str | tuple[str, ...]
 """A column's name; or its possible names, of which the first is the one that rows answer to."""
@@ -251,6 +244,21 @@ def one_row_each(table: Table, column: str, videos: Iterable[Named]) -> tuple[li
     return merged, note if several else ""
 
 
+def hide_values(listing: Listing) -> Listing:
+    """Return a listing whose faults and notes quote no cell and no file: patients may be in them.
+
+    Args:
+        listing: What a source listed.
+    """
+    clips = [
+        replace(clip, fault=_QUOTED.sub("'...'", clip.fault)) if clip.fault else clip
+        for clip in listing.clips
+    ]
+    return replace(
+        listing, clips=clips, notes=[_QUOTED.sub("'...'", note) for note in listing.notes]
+    )
+
+
 def _without_file(
     table: Table, row: Row, name: str, found: Sequence[Path], folder: Path | None
 ) -> Named:
@@ -258,7 +266,7 @@ def _without_file(
         return Named(f"{table.path.name} row {row.number}", table.path, (), "names no file")
     path = table.path if leaves_folder(name) else (folder or table.path.parent) / name
     if found:
-        several = ", ".join(sorted(file.name for file in found[:3]))
+        several = ", ".join(sorted(repr(file.name) for file in found[:3]))
         return Named(name, path, (), f"may be any of several files: {several}")
     return Named(name, path, (), MISSING)
 
@@ -272,7 +280,7 @@ def _naming_notes(
     """Return notes on names that are written otherwise, and on a table that fits no file."""
     notes = []
     otherwise = [
-        f"{name!r} is {path.name}"
+        f"{name!r} is {path.name!r}"
         for name, (path, *more) in files.items()
         if not more and name.rpartition("/")[2] not in (path.name, path.stem)
     ]
