@@ -64,6 +64,8 @@ def test_every_option_is_explained(command: str) -> None:
         (["phantom", "/proc/x"], 2, "/proc/x cannot be written"),
         (["train", "--data", "x", "--out", "y", "--num-blocks", "0"], 2, "num_blocks = 0: must"),
         (["sample", "nowhere", "--out", "y"], 2, "echosweep train"),
+        (["sample", "a", "--out", "y", "--num", "ten"], 2, '"ten" is not a whole number'),
+        (["train", "--data", "x", "--out", "y", "--lr", "low"], 2, '"low" is not a number'),
         (["evaluate", "a", "b", "--features", "random"], 2, "there is no a"),
         (["evaluate", "a", "b"], 2, "--features efficientnet-lite0"),
         (["evaluate", "a", "b", "--metrics", "fid"], 2, "(frechet, kid, "),

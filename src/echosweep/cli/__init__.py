@@ -1,11 +1,12 @@
 """The command line: parse, call, print. No logic, and nothing heavy imported before it is needed.
 
 Results go to stdout (JSON where a machine may read them), progress and errors to stderr; who reads
-stderr may go away and the work goes on. Exit code
-0: done; 1: the work failed; 2: the call was wrong; 130: stopped by Ctrl-C, continue with the same
-command. Options that belong to a config are made from its fields.
+stderr may go away, and the work goes on. Exit code 0: done; 1: the work failed; 2: the call was
+wrong; 130: stopped by Ctrl-C, continue with the same command. Options that belong to a config are
+made from its fields.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -77,6 +78,9 @@ for _command in (
     app.command(_command)
 
 
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+
+
 def _fail(message: str, code: int) -> int:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return code
@@ -88,7 +92,7 @@ def _run(arguments: list[str]) -> int:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         print(end="", flush=True)
     except CycloptsError as error:
-        return _fail(str(error), 2)
+        return _fail(_in_plain_words(str(error)), 2)
     except EchoSweepError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError as error:  # not of stdout or stderr, which `streams` forgives
@@ -101,6 +105,15 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         return _fail(_explain(error), 1)
     return 0
+
+
+def _in_plain_words(text: str) -> str:
+    """Return what cyclopts says without Python's names of types."""
+    return re.sub(
+        r'unable to convert (".*") into (int|float|bool)',
+        lambda found: f"{found[1]} is not {_KINDS[found[2]]}",
+        text,
+    )
 
 
 def _explain(error: Exception) -> str:
