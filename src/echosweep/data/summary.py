@@ -183,6 +183,8 @@ def _warn_of_patients(plan: Plan, result: Result) -> list[str]:
             f"split; if these are several patients, give {ways}--patient-from folder, or "
             "--patient-regex PATTERN"
         ]
+    if all(clip.split for clip in clips):
+        return []  # who shares patients out has told them
     if assumed and assumed == len(clips) and len(clips) > 1:
         return [
             "each video is assumed to be a patient of its own; if patients have several videos, "
