@@ -209,11 +209,13 @@ def _warn_of_empty_splits(
         why = "the source's own splits do not fill it; --redraw-splits draws new ones"
     else:
         groups = len(joined_groups(result.clips, [*result.twins.equal, *result.twins.near]))
-        why = (
-            f"{groups} patients (joined where videos are equal) were shared out; "
-            "three or more fill all three"
-        )
+        joined = ", joined where videos are equal" if groups < _patients(result) else ""
+        why = f"{groups} patient{'s' * (groups > 1)}{joined}; three or more fill all three splits"
     return [f"no video is in {' or '.join(empty)}: {why}"]
+
+
+def _patients(result: Result) -> int:
+    return len({patient_group(clip) for clip in result.clips})
 
 
 def _warn_of_twins(result: Result) -> list[str]:

@@ -57,7 +57,7 @@ def _rows(summary: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for pairs, word in (("equal_videos", "equal"), ("near_equal_videos", "nearly equal")):
         if found := summary[pairs]:
             example = f"as {found[0][0]} and {found[0][1]}"
-            yield "twins", f"{len(found)} pairs of {word} videos, kept in one split ({example})"
+            yield "twins", f"{_number(len(found), 'pair')} of {word} videos ({example})"
     for note in summary["notes"][:_MOST]:
         yield "note", note
 
@@ -89,9 +89,13 @@ def _split_table(splits: Mapping[str, Mapping[str, int | None]]) -> list[str]:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    shown = [f"{what}: {number:,} videos" for what, number in list(counts.items())[:_MOST]]
+    shown = [f"{what}: {_number(n, 'video')}" for what, n in list(counts.items())[:_MOST]]
     more = [f"{len(counts) - _MOST} more"] if len(counts) > _MOST else []
     return "; ".join([*shown, *more])
+
+
+def _number(number: int, word: str) -> str:
+    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def _example(names: list[str]) -> str:
