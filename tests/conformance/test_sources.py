@@ -1,7 +1,9 @@
 """What every source must do; registering one is testing it. A new one adds its line to MAKERS."""
 
+import contextlib
 import json
 import pickle
+import random
 import shutil
 from collections.abc import Callable
 from itertools import islice
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from echosweep import runs
@@ -16,11 +20,12 @@ from echosweep.config import PrepareConfig
 from echosweep.data import SOURCES
 from echosweep.data.decoding import Task, decode_clip
 from echosweep.data.kinds import find
+from echosweep.data.plan import make_plan
 from echosweep.data.prepare import prepare
 from echosweep.data.source import Listing
 from echosweep.data.store import Preparation, Video
 from echosweep.data.tree import scan
-from echosweep.errors import UsageError
+from echosweep.errors import EchoSweepError, UsageError
 
 FRAMES, VIDEOS = 7, 4
 
@@ -108,7 +113,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.fixture(params=SOURCES)
+@pytest.fixture(params=SOURCES, scope="module")
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -208,3 +213,115 @@ def test_another_kind_of_folder_is_refused(kind: str, tmp_path: Path) -> None:
     (tmp_path / "in" / "notes.txt").write_text("nothing")
     with pytest.raises(UsageError, match="nothing to prepare"):
         prepare(tmp_path / "in", tmp_path / "store", kind=kind)
+
+
+# --- whatever is done to the files ------------------------------------------------------------
+
+
+def cut(path: Path, draw: random.Random) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * draw.random())])
+
+
+def empty(path: Path, draw: random.Random) -> None:
+    path.write_bytes(b"")
+
+
+def flip_bytes(path: Path, draw: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    for _ in range(8):
+        if data:
+            data[draw.randrange(len(data))] = draw.randrange(256)
+    path.write_bytes(data)
+
+
+def rename(path: Path, draw: random.Random) -> None:
+    path.rename(path.with_name(draw.choice(["A B", "ü", "-x", path.stem]) + path.suffix.upper()))
+
+
+def copy(path: Path, draw: random.Random) -> None:
+    shutil.copy(path, path.with_name(f"copy {draw.randrange(99)}{path.suffix}"))
+
+
+def add_garbage(path: Path, draw: random.Random) -> None:
+    path.with_name(f"new{draw.randrange(99)}{path.suffix}").write_bytes(draw.randbytes(300))
+
+
+def add_other(path: Path, draw: random.Random) -> None:
+    name = draw.choice(["notes.txt", "table.csv", "videos.csv", "metadata.csv", "._x", "noending"])
+    path.with_name(name).write_text(
+        draw.choice(["", "file\n", "file,split\nx,dev\n", "a;b\n1;2\n"])
+    )
+
+
+def delete(path: Path, draw: random.Random) -> None:
+    path.unlink()
+
+
+DAMAGES = (cut, empty, flip_bytes, rename, copy, add_garbage, add_other, delete)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """One undamaged source of each kind, made once."""
+    root, made = tmp_path_factory.mktemp("whole"), set[str]()
+
+    def source(kind: str) -> Path:
+        if kind not in made:
+            MAKERS[kind](root / kind)
+            made.add(kind)
+        return root / kind
+
+    return source
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    damages=st.lists(st.sampled_from(DAMAGES), min_size=1, max_size=4),
+    patient_from=st.sampled_from(["auto", "folder", "video"]),
+    seed=st.integers(0, 2**32),
+)
+def test_every_file_is_in_the_store_or_is_accounted_for_and_no_patient_is_in_two_splits(
+    kind: str,
+    whole: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    damages: list[Callable[[Path, random.Random], None]],
+    patient_from: str,
+    seed: int,
+) -> None:
+    draw, root = random.Random(seed), tmp_path_factory.mktemp("damaged")
+    source = shutil.copytree(whole(kind), root / "in")
+    for damage in damages:
+        files = sorted(path for path in source.rglob("*") if path.is_file())
+        if files:
+            with contextlib.suppress(FileNotFoundError):
+                damage(draw.choice(files), draw)
+    options = {"every": 3, "size": 8, "kind": kind, "patient_from": patient_from}
+    try:
+        plan = make_plan(source, PrepareConfig(**options))
+        store = prepare(source, root / "store", max_excluded=1, workers=1, **options)
+    except EchoSweepError:
+        return  # one line that says why; anything else is a fault of ours
+    excluded, left_out = store.manifest["excluded"], store.manifest["left_out"]
+    kept = {video.name for video in store.videos}
+    assert kept | set(excluded) == {clip.name for clip in plan.clips}
+    assert not kept & set(excluded)
+    assert set(left_out) == set(plan.left_out)
+    assert all([*excluded.values(), *left_out.values()])
+    _check_every_file_is_counted_once(source, store.manifest["summary"], plan.found.listing)
+    splits: dict[str, set[str]] = {}
+    for video in store.videos:
+        splits.setdefault(video.patient or video.name, set()).add(video.split)
+    assert all(len(each) == 1 for each in splits.values())
+    if kind == "echonet":  # a published split is the one that the table gives, or there is none
+        published = dict(zip("0123", ("train", "val", "test", "train"), strict=True))
+        listed = {clip.name: clip.split for clip in plan.clips if clip.name[-1] in published}
+        assert all(split in (None, published[name[-1]]) for name, split in listed.items())
+    shutil.rmtree(root)
+
+
+def _check_every_file_is_counted_once(source: Path, summary: dict, listing: Listing) -> None:
+    tree, used = scan(source), set(listing.tables)
+    for clip in listing.clips:
+        used.update(clip.parts or (clip.path,))
+    not_read = sum(row["files"] for row in summary["not_read"])
+    assert not_read + len(used & set(tree.files)) == len(tree.files) + len(tree.odd)
