@@ -41,7 +41,9 @@ def _pictures(study: Study) -> tuple[dict[str, Images], list[str]]:
         try:
             store = FrameStore.open(study.path / path, verify=False)
             if split and not _is_of(store, study):
-                raise EchoSweepError(f"{path} holds other images or splits than those of the study")
+                raise EchoSweepError(
+                    f"{path} holds other images than those of the study, or splits them otherwise"
+                )
             pictures[title] = _spread(store, store.rows(split))
         except EchoSweepError as error:
             notes.append(f"no images ({title}): {error}")
