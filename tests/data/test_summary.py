@@ -172,7 +172,7 @@ def test_the_table_says_all_of_it(source: Path, tmp_path: Path) -> None:
     (source / "note.txt").touch()
     (source / "v1.mkv").write_bytes(b"")
     summary = summary_of(source, tmp_path, max_excluded=0.5)
-    lines = text(summary, 80)
+    lines = text(summary, width=80)
     assert all(len(line) <= 80 for line in lines.split("\n"))
     for word in ("kind folder", "drawn with seed 0", "empty file", ".txt", "--patient-regex"):
         assert word in " ".join(lines.split())

@@ -88,7 +88,7 @@ def prepare(
 
     settings = read_config(PrepareConfig, config, options)
     if dry_run:
-        summary = run.dry_run(source, settings)
+        summary = run.dry_run(source, settings, preview=preview, name_key=name_key)
         print_json(summary) if as_json else print(text(summary))
         return
     if out is None:
@@ -110,6 +110,8 @@ def prepare(
         f"{store.path}: {len(store)} images of {len(store.videos)} videos, "
         f"fingerprint {store.fingerprint}"
     )
-    print(text(summary))
-    for name, reason in store.manifest["excluded"].items():
-        print(f"  broken: {name}: {reason}")
+    print(text(summary, store.manifest["excluded"]))
+    if preview:
+        print(f"Look at the contact sheets in {preview} before you train.")
+    study = command_line("study", "run", "laptop", "--data", store.path, "--out", "STUDY")
+    print(f"Next: {study} --dry-run")

@@ -78,19 +78,32 @@ def prepare(
         return _finish(writer, plan, facts)
 
 
-def dry_run(source: str | Path, config: PrepareConfig | None = None, **settings: Any) -> Any:
-    """Return the summary of what `prepare` would do, without decoding a frame.
+def dry_run(
+    source: str | Path,
+    config: PrepareConfig | None = None,
+    *,
+    preview: str | Path | None = None,
+    name_key: str | Path | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Return the summary of what `prepare` would do, without decoding every video.
+
+    What only pixels show is not in it: damaged videos, equal ones, and what these do to splits.
 
     Args:
         source: A folder or a file with videos.
         config: The options; `settings` go on top.
+        preview: A folder for contact sheets of what would be kept.
+        name_key: A file that says which hash is which file, where names are hashed.
         settings: Fields of `PrepareConfig`.
 
     Raises:
         UsageError: An argument or the source is wrong.
     """
     options = PrepareConfig.merge(config, settings)
-    plan = make_plan(Path(source), options)
+    plan = make_plan(Path(source), options, Path(name_key) if name_key else None)
+    if preview:
+        write_preview(plan, Path(preview))
     clips = [clip for clip in plan.clips if not clip.fault]
     faults = {clip.name: clip.fault for clip in plan.clips if clip.fault}
     return summarise(plan, Result(clips, split_clips(clips, options), excluded=faults))

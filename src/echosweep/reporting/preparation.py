@@ -10,20 +10,30 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 _TITLE = 10  # columns
+_MOST_NAMED = 20
 _MOST = 6  # reasons and notes of one kind that are shown; the manifest has all
 
 
-def text(summary: Mapping[str, Any], width: int | None = None) -> str:
+def text(
+    summary: Mapping[str, Any],
+    broken: Mapping[str, str] | None = None,
+    width: int | None = None,
+) -> str:
     """Return the decisions as lines, those that need a look last and marked with "!".
 
     Args:
         summary: The "summary" of a store's manifest, or what a dry run returns.
+        broken: The reason by name of each excluded video; the first of them are named.
         width: Columns; None: those of the terminal.
     """
     columns = max(60, min(100, width or shutil.get_terminal_size((100, 24)).columns))
     lines = _split_table(summary["splits"])
     for title, value in _rows(summary):
         lines += _wrap(title, value, columns)
+    for name, reason in list((broken or {}).items())[:_MOST_NAMED]:
+        lines += _wrap("excluded", f"{name}: {reason}", columns)
+    if (more := len(broken or {}) - _MOST_NAMED) > 0:
+        lines += _wrap("excluded", f"... and {more} more, in manifest.json", columns)
     for warning in summary["warnings"]:
         lines += _wrap("! look", warning, columns)
     return "\n".join(lines)
