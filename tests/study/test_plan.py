@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -224,14 +225,18 @@ def test_a_recipe_that_makes_its_own_data_needs_none() -> None:
         plan(make_recipe(STAGES[:1]), device="cpu")
 
 
-def test_a_full_disk_is_known_beforehand(tmp_path: Path, small_store: Path) -> None:
+def test_a_full_disk_is_known_beforehand(
+    tmp_path: Path, small_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = tmp_path / "new" / "study"
     cost = {"machine": "any", "hours": 1, "gpu_hours": 0, "disk_gb": 1e9}
     with pytest.raises(UsageError, match=r"needs about 1,000,000,000\.0 GB, .* room for"):
         check_disk(make_recipe(STAGES, cost=cost), small_store, study)
     check_disk(make_recipe(STAGES, cost=cost | {"disk_gb": 1e-9}), small_store, study)
     check_disk(make_recipe(STAGES), small_store, study)
-    many = {"num": 10**15}
+    many = {"num": 10**7}  # 2.56 GB of images
+    small = shutil.disk_usage(tmp_path)._replace(free=10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: small)
     with pytest.raises(UsageError, match="make fewer images"):
         check_disk(make_recipe(STAGES, report=many), small_store, study)
     assert not study.parent.exists()
