@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from echosweep.config import PrepareConfig
 from echosweep.data import dicom_pixels, dicom_screen
@@ -107,7 +107,7 @@ def _frames(data: Any, payload: Payload, every: int, channels: int) -> Iterator[
         return
     check_decoder(payload.syntax)
     converter = dicom_pixels.Converter(data, payload, channels)
-    frames = frame_count(data, payload, converter.frame_bytes)
+    frames = frame_count(data) or payload.count(converter.frame_bytes)
     for number, encoded in payload.frames(frames, every, converter.frame_bytes):
         image, limited = converter.image(encoded)
         yield Frame(number, image, limited)
@@ -132,7 +132,7 @@ def _entry(file: Path, name: str, config: PrepareConfig) -> _Entry:
         return _Entry(Clip(name, file, fault=fault), "broken", uid=uid)
 
 
-def _clip(data: Any, clip: Clip, opened: Any, config: PrepareConfig) -> tuple[Clip, str]:
+def _clip(data: Any, clip: Clip, opened: BinaryIO, config: PrepareConfig) -> tuple[Clip, str]:
     """Return `clip` with what the header says, and what it shows."""
     size = tuple(whole(data, side, 1, dicom_pixels.MAX_SIDE) for side in ("Columns", "Rows"))
     frames = _listed_frames(data, opened)
@@ -155,14 +155,15 @@ def _clip(data: Any, clip: Clip, opened: Any, config: PrepareConfig) -> tuple[Cl
     return filled, screen.kind
 
 
-def _listed_frames(data: Any, opened: Any) -> int:
+def _listed_frames(data: Any, opened: BinaryIO) -> int:
     """Return how many frames a file promises; look at its pixel data only if it says nothing."""
-    if text(data, "NumberOfFrames") not in ("", "0"):
-        return frame_count(data, None, 1)
+    said = frame_count(data)
+    if said:
+        return said
     payload = find_payload(opened, data)
     if payload.syntax in VIDEOS:
         return 0
-    return frame_count(data, payload, dicom_pixels.read_format(data).frame_bytes)
+    return payload.count(dicom_pixels.read_format(data).frame_bytes)
 
 
 def _with_stills(entries: list[_Entry]) -> tuple[list[_Entry], list[str]]:

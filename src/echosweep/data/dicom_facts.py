@@ -8,7 +8,6 @@ import os
 from typing import Any, BinaryIO
 
 from echosweep.data.dicom_header import DIRECTORY, load_pydicom, names_patient, number, text, whole
-from echosweep.data.dicom_payload import Payload
 from echosweep.data.source import Broken
 
 FACTS = (
@@ -23,19 +22,18 @@ _GRID = 16  # pixels to which a look rounds a region
 Box = tuple[int, int, int, int]
 
 
-def frame_count(data: Any, payload: Payload | None, frame_bytes: int) -> int:
-    """Return how many frames a file promises; raise Broken if NumberOfFrames is no number.
+def frame_count(data: Any) -> int:
+    """Return how many frames a file promises; 0 if only its pixel data tell.
 
     Args:
         data: the header.
-        payload: the pixel data, which tell it where a multi-frame file does not.
-        frame_bytes: the size of a native frame.
+
+    Raises:
+        Broken: NumberOfFrames is no number.
     """
     said = whole(data, "NumberOfFrames", 0, _MOST_FRAMES, default=0)
-    if said or payload is None:
-        return said
     kind = load_pydicom().uid.UID(text(data, "SOPClassUID")).name
-    return payload.count(frame_bytes) if "Multi-frame" in kind else 1
+    return said or (0 if "Multi-frame" in kind else 1)
 
 
 def missing_image(data: Any, file: BinaryIO) -> str:

@@ -97,7 +97,7 @@ def read_header(file: BinaryIO, keywords: tuple[str, ...]) -> Any:
     stored = str(data.file_meta.get("MediaStorageSOPClassUID") or "")
     if stored == DIRECTORY or any(keyword in data for keyword in _TELLING):
         return data
-    raise Broken("truncated: the header is cut off" if stored else "not a DICOM file")
+    raise Broken("no image: the header is cut off or empty" if stored else "not a DICOM file")
 
 
 def text(data: Any, keyword: str) -> str:

@@ -93,7 +93,11 @@ class Payload(NamedTuple):
             return
         _check(self.length // frame_bytes, count)
         for number in range(0, count, every):
-            yield number, self.read(self.start + number * frame_bytes, frame_bytes)
+            # Big endian words swap the last byte of an odd frame with the one after it.
+            yield (
+                number,
+                self.read(self.start + number * frame_bytes, frame_bytes + frame_bytes % 2),
+            )
 
     def _encapsulated(self, count: int, every: int) -> Iterator[tuple[int, bytes]]:
         found = list(self.fragments())
