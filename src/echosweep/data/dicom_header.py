@@ -6,6 +6,7 @@ stops the reading of a file before somebody needs that value, and no reason repe
 occurs in the name or the identifiers of the patient.
 """
 
+import math
 import re
 import warnings
 from pathlib import Path
@@ -113,11 +114,12 @@ def text(data: Any, keyword: str) -> str:
 
 
 def number(data: Any, keyword: str) -> float | None:
-    """Return an attribute, or the first of its values, as a number; None if it is not one."""
+    """Return an attribute, or the first of its values, as a finite number; None if it is none."""
     try:
-        return float(text(data, keyword).split("\\")[0])
+        value = float(text(data, keyword).split("\\")[0])
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def whole(data: Any, keyword: str, least: int, most: int, default: int | None = None) -> int:

@@ -220,12 +220,11 @@ def _palette(data: Any, values: Pixels) -> Pixels:
     except Exception as error:  # pydicom raises anything on garbage
         raise Broken(f"the palette cannot be read: {type(error).__name__}") from None
     is_wide = table.dtype.itemsize == 2 and table.max() > 255
-    narrow: Pixels = np.asarray(table >> 8 if is_wide else table, np.uint8)
-    return narrow
+    return np.asarray(table >> 8 if is_wide else table, np.uint8)
 
 
 def _full_range(ycc: Pixels) -> Pixels:
     """Return limited-range YCbCr (16 to 235 and 240, ITU-R BT.601) stretched to 0 to 255."""
     zero, span = np.array([16, 128, 128]), np.array([219, 224, 224])
     stretched = (ycc - zero) * (255 / span) + np.array([0, 128, 128])
-    return np.clip(np.rint(stretched), 0, 255)
+    return np.asarray(np.clip(np.rint(stretched), 0, 255), np.uint8)
