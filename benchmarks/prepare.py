@@ -24,7 +24,7 @@ import peers
 from echosweep.data import video
 from echosweep.data.phantom import phantom
 from echosweep.data.prepare import prepare
-from echosweep.data.source import files
+from echosweep.data.tree import scan
 from pairs import Options, Row, Work, faster, medians, pairs, turns
 
 DATA = Path(os.environ.get("ECHOSWEEP_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -49,7 +49,7 @@ def rows(options: Options) -> list[Row]:
         if len(os.sched_getaffinity(0)) > 1 and not options.quick:
             found.append(two_workers(phantoms(Path(folder), 1024), options))
     if (DATA / "clips").is_dir():
-        clips = files(DATA / "clips", video.SUFFIXES)
+        clips = scan(DATA / "clips").ending(video.SUFFIXES)
         found += compare(Videos("real clips (h264, MPEG-2)", DATA / "clips", clips), options)
     return found
 

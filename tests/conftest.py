@@ -1,7 +1,9 @@
 """Fixtures that every test may use, and a network that no test can reach."""
 
+import csv
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,32 @@ def golden() -> Path:
     return Path(__file__).parent / "golden"
 
 
+@pytest.fixture(scope="session")
+def as_echonet_reads() -> Callable[[Path, str], dict[str, tuple[int, int]]]:
+    """What echonet's own loader finds in a folder: (LargeIndex, SmallIndex) of each video it keeps.
+
+    It opens both tables, wants every listed video, and keeps those with two traced frames; of
+    these the last is the large ventricle and the first the small one.
+    """
+
+    def read(root: Path, split: str) -> dict[str, tuple[int, int]]:
+        with (root / "FileList.csv").open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if split in ("all", row["Split"].lower())]
+        names = [f"{row['FileName']}.avi" for row in rows if not Path(row["FileName"]).suffix]
+        missing = {*names} - {path.name for path in (root / "Videos").iterdir()}
+        assert not missing
+        header, *lines = (root / "VolumeTracings.csv").read_text().splitlines()
+        assert header == "FileName,X1,Y1,X2,Y2,Frame"
+        frames: dict[str, list[int]] = {name: [] for name in names}
+        for line in lines:
+            name, *_, frame = line.split(",")
+            if name in frames and int(frame) not in frames[name]:
+                frames[name].append(int(frame))
+        return {name: (found[-1], found[0]) for name, found in frames.items() if len(found) >= 2}
+
+    return read
+
+
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every connection that leaves this machine."""
@@ -67,7 +95,15 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     splits = ["train"] * 14 + ["val"] * 3 + ["test"] * 3
     videos = [
-        (Video(f"v{i}", split, labels={"side": "left" if i % 2 else "right", "EF": 50.0}), frames())
+        (
+            Video(
+                f"v{i}",
+                split,
+                labels={"side": "left" if i % 2 else "right", "EF": 50.0},
+                content=f"{i + 1:016x}",
+            ),
+            frames(),
+        )
         for i, split in enumerate(splits)
     ]
     path = tmp_path_factory.mktemp("stores") / "small"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -21,10 +22,10 @@ from echosweep import runs
 from echosweep.build import build_discriminator, build_extractors
 from echosweep.cli import app
 from echosweep.commands.choose_epoch import choose_epoch
-from echosweep.commands.epoch_images import find_epochs
 from echosweep.commands.epoch_record import warnings
 from echosweep.commands.sample import sample
 from echosweep.config import DiscriminatorConfig, FeatureConfig
+from echosweep.data.provenance import Knowledge, Seen, count_seen
 from echosweep.data.store import FrameStore, Preparation, Video
 from echosweep.data.writer import write_store
 from echosweep.errors import UsageError
@@ -338,13 +339,63 @@ def test_one_patient_is_halved_by_frame_and_tells_of_itself_alone(
     assert any("this heart alone" in note for note in record["warnings"])
 
 
-def test_a_reference_that_was_trained_on_is_noted(small_store: Path, disc: Path) -> None:
+def test_videos_that_were_trained_on_may_choose_but_it_is_noted(
+    small_store: Path, chosen: tuple[Path, dict[str, Any]]
+) -> None:
     store = FrameStore.open(small_store)
     extractor = build_extractors(FeatureConfig(features=("random",)))[0]
-    for split, noted in ((None, 1), ("train", 1), ("test", 0)):
-        side = Side(store, store.rows(split))
-        found = warnings(side, "video", 100, extractor, find_epochs(disc, [1]))
-        assert sum("--split test" in note for note in found) == noted
+    side = Side(store, store.rows("val"))
+    for seen, noted in ((Seen(3, 2, 0, 0), 1), (Seen(3, 0, 3, 0), 0)):
+        found = warnings(side, "video", 100, extractor, seen)
+        assert sum("videos of the reference" in note for note in found) == noted
+    assert chosen[1]["seen"]["videos"] == 3
+    assert chosen[1]["seen"]["trained"] == 0
+
+
+def test_the_same_images_of_other_patients_are_measured_anew(
+    chosen: tuple[Path, dict[str, Any]],
+    call: Choose,
+    choose: Choose,
+    small_store: Path,
+    tmp_path: Path,
+) -> None:
+    """The images are equal to the last bit: who they are of decides the halves."""
+    shutil.copytree(chosen[0], tmp_path / "out")
+    store = FrameStore.open(small_store)
+    others = {"v14": "v15", "v15": "v14"}
+    videos = [
+        (replace(v, patient=others.get(v.name, v.name)), store.images[store.index["video"] == i])
+        for i, v in enumerate(store.videos)
+    ]
+    videos[16] = (replace(videos[16][0], patient="v14"), videos[16][1])
+    other = write_store(tmp_path / "other", store.preparation, videos, source={"kind": "test"})
+    assert (other.content == store.content, other.identity == store.identity) == (True, False)
+    again = choose(data=tmp_path / "other")
+    assert again["details"] != chosen[1]["details"]
+    fresh = call(tmp_path / "fresh", data=tmp_path / "other")
+    assert fresh["details"] == again["details"]
+
+
+def test_images_of_the_chosen_epoch_know_what_chose_it(
+    call: Choose, small_run: Path, small_store: Path, disc: Path, tmp_path: Path
+) -> None:
+    again = shutil.copytree(disc, tmp_path / "disc")
+    record = call(tmp_path / "out", guidance=again, epochs=[3])
+    guide = again / "epochs" / "0003.safetensors"
+    made = sample(small_run, tmp_path / "made", num=4, steps=2, guidance=guide, w1=1.0)
+    assert made is not None
+    knows, store = Knowledge.of_store(made), FrameStore.open(small_store)
+    assert [int(store.videos[i].content, 16) for i in (14, 15, 16)] == knows.chose.tolist()
+    assert np.array_equal(Knowledge.from_json(record["provenance"]["knows"]).chose, knows.chose)
+    assert count_seen(knows, store, store.rows("val")).chose == 3
+    assert count_seen(knows, store, store.rows("test"))[:3] == (3, 0, 0)
+
+
+def test_generated_images_cannot_choose(choose: Choose, small_run: Path, tmp_path: Path) -> None:
+    sample(small_run, tmp_path / "made", num=8, steps=2)
+    with pytest.raises(UsageError, match="--data"):
+        choose(data=tmp_path / "made", split=None)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_prints_json_a_table_and_what_comes_next(

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from echosweep import cli
+from echosweep.commands.doctor import Finding, print_table
 
 
 def echosweep(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -56,12 +58,14 @@ def test_every_option_is_explained(command: str) -> None:
         (["train", "--data", "x", "--out", "y"], 2, "give --total-kimg or --budget-hours"),
         (["train", "--data", "x", "--out", "y", "--total-kimg", "1"], 2, "there is no x"),
         (["prepare", "nowhere", "--out", "y"], 2, "nowhere"),
-        (["prepare", ".", "--out", "y", "--size", "big"], 2, "--size 'big' must be as 64"),
-        (["prepare", ".", "--out", "y", "--splits", "1,2"], 2, "must be 3 numbers"),
-        (["prepare", ".", "--out", "y", "--size", "8x8x8"], 2, "--size '8x8x8' must be as 64"),
+        (["prepare", ".", "--out", "y", "--size", "big"], 2, "size = 'big': write 64, or"),
+        (["prepare", ".", "--out", "y", "--splits", "1,2"], 2, "write three shares"),
+        (["prepare", ".", "--out", "y", "--size", "8x8x8"], 2, "size = '8x8x8': write 64, or"),
         (["phantom", "/proc/x"], 2, "/proc/x cannot be written"),
-        (["train", "--data", "x", "--out", "y", "--num-blocks", "0"], 2, "num_blocks = 0: Input"),
+        (["train", "--data", "x", "--out", "y", "--num-blocks", "0"], 2, "num_blocks = 0: must"),
         (["sample", "nowhere", "--out", "y"], 2, "echosweep train"),
+        (["sample", "a", "--out", "y", "--num", "ten"], 2, '"ten" is not a whole number'),
+        (["train", "--data", "x", "--out", "y", "--lr", "low"], 2, '"low" is not a number'),
         (["evaluate", "a", "b", "--features", "random"], 2, "there is no a"),
         (["evaluate", "a", "b"], 2, "--features efficientnet-lite0"),
         (["evaluate", "a", "b", "--metrics", "fid"], 2, "(frechet, kid, "),
@@ -189,6 +193,32 @@ def test_dry_run_prints_what_training_would_cost(small_store: Path, tmp_path: Pa
     )
     assert json.loads(done.stdout)["estimate"]["parameters"] > 500_000
     assert not (tmp_path / "run").exists()
+
+
+def test_the_next_command_can_be_pasted(tmp_path: Path) -> None:
+    """Also where a folder's name has a space, a quote or a dollar."""
+    out = tmp_path / "it's $HOME's videos"
+    done = echosweep("phantom", out, "--videos", 1, "--frames", 1, "--size", 32)
+    words = shlex.split(done.stdout.partition("Next: ")[2])
+    assert words == ["echosweep", "prepare", str(out), "--out", "STORE"]
+    done = echosweep("train", "--data", out / "x", "--out", "run", "--total-kimg", 1)
+    assert shlex.split(done.stderr.split("`")[1]) == [
+        *("echosweep", "prepare", "SOURCE", "--out", str(out / "x")),
+    ]
+
+
+def test_doctor_cuts_no_name_that_is_to_be_copied(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    address = "https://example.org/" + "a" * 80 + "/[weights].pt"
+    found = [Finding("weights", "note", "[none] " + "b" * 60, f"Download {address}")]
+    print_table(found)
+    written = capsys.readouterr().out
+    assert f"weights: Download {address}\n" in written
+    assert "…" not in written
+    assert written.count("b") == 60
+    assert "[none]" in written
 
 
 def test_doctor_prints_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,17 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from echosweep import machine
+from echosweep import machine, places
 from echosweep.errors import EchoSweepError, UsageError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -76,6 +78,26 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
             error.filename = error.filename or str(path)  # a full disk has no name of its own
         raise
     fsync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def usual_mode(path: Path) -> Iterator[None]:
+    """Give the file that is written to `path` within the mode that the umask gives a new file.
+
+    safetensors writes through a temporary file that only its owner may read.
+    """
+    path.open("wb").close()
+    mode = path.stat().st_mode
+    yield
+    path.chmod(mode)
+
+
+def command_line(*words: object) -> str:
+    """Return a command as it can be pasted: `echosweep` and words, each quoted where it needs be.
+
+    What stands for a value, as STORE, is a word like others.
+    """
+    return shlex.join(["echosweep", *map(str, words)])
 
 
 def write_text(path: Path, text: str) -> None:
@@ -136,22 +158,30 @@ def check_writable(file: Path) -> None:
         raise UsageError(f"{file} cannot be written; choose a file in a folder that can")
 
 
-def cache_folder(cache: str | Path | None) -> Path:
+def cache_folder(given: str | Path | None) -> Path:
     """Return the folder for caches: the one given, ECHOSWEEP_CACHE, or ~/.cache/echosweep.
 
-    It is made here: a folder that cannot be written is a UsageError now, not hours later.
+    Who has no home that can be written gets a private folder in the temporary directory, with a
+    note. It is made here: a folder that cannot be written is a UsageError now, not hours later.
     """
-    folder = Path(cache or os.environ.get("ECHOSWEEP_CACHE") or "~/.cache/echosweep").expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
+    given = given or os.environ.get("ECHOSWEEP_CACHE")
+    folder = places.made(Path(given or "~/.cache/echosweep"))
+    if given and folder is None:
         raise UsageError(
-            f"cache folder {folder} cannot be written; pass --cache DIR or set ECHOSWEEP_CACHE=DIR"
+            f"cache folder {given} cannot be written; pass --cache DIR or set ECHOSWEEP_CACHE=DIR"
+        )
+    if folder is None or (not given and places.home_is_private()):
+        folder = places.private_folder()
+        _note_once(
+            f"note: there is no home folder that can be written, so the cache is {folder}; "
+            "set HOME or ECHOSWEEP_CACHE to keep it elsewhere"
         )
     return folder
+
+
+@cache
+def _note_once(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -211,8 +241,7 @@ def environment() -> dict[str, Any]:
     packages = ("echosweep", "torch", "numpy", "av", "safetensors")
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        # Names only: under a data-use agreement, where a file lies may say whose it is.
-        "command": [Path(word).name if os.sep in word else word for word in sys.argv],
+        "command": _nameless(sys.argv),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": machine.cpu_name(),
@@ -221,6 +250,24 @@ def environment() -> dict[str, Any]:
         "packages": {name: _version(name) for name in packages},
         "commit": _commit(),
     }
+
+
+def _nameless(words: Sequence[str]) -> list[str]:
+    """Return a command line without the names of files: these may say whose data they are.
+
+    Options, numbers and plain words stay; a word that is a path, or could be one, is "<path>".
+    """
+    program = [Path(word).name for word in words[:1]]
+    return program + [_without_path(word) for word in words[1:]]
+
+
+def _without_path(word: str) -> str:
+    option, equals, value = word.partition("=")
+    if word.startswith("-") and equals:
+        return f"{option}={_without_path(value)}"
+    there = any(Path(word + unfinished).exists() for unfinished in ("", ".partial"))
+    is_path = there or os.sep in word or "." in word.strip(".0123456789")
+    return "<path>" if is_path and not word.startswith("-") else word
 
 
 def _version(package: str) -> str | None:

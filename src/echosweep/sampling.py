@@ -178,12 +178,14 @@ def write_images(
     progress: Progress = silent,
     labels: Callable[[Sequence[int]], list[dict[str, str]]] | None = None,
     known: FrameStore | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> FrameStore | None:
     """Write draw(seeds) to the frame store `out`, `batch` at a time; continue what was begun.
 
     task: what decides the images; a partial store of another task is refused. Processes share the
     work. labels: those of the seeds. known: a store of the same task whose images are taken over.
-    Returns the store (on rank 0; None elsewhere).
+    about: further facts for the manifest, which decide no image. Returns the store (on rank 0; None
+    elsewhere).
     """
     leads = world.rank == 0
     with begin_partial(out, task) if leads else contextlib.nullcontext():
@@ -213,7 +215,9 @@ def write_images(
             asdict(Video(f"seed-{seed}", labels=dict(words)))
             for seed, words in zip(seeds, given, strict=True)
         ]
-        return finish_partial(out, preparation, index, videos, {"source": dict(task)})
+        return finish_partial(
+            out, preparation, index, videos, {**(about or {}), "source": dict(task)}
+        )
 
 
 @contextlib.contextmanager

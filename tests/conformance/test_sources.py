@@ -1,7 +1,9 @@
 """What every source must do; registering one is testing it. A new one adds its line to MAKERS."""
 
+import contextlib
 import json
 import pickle
+import random
 import shutil
 from collections.abc import Callable
 from itertools import islice
@@ -9,14 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from echosweep import runs
+from echosweep.config import PrepareConfig
 from echosweep.data import SOURCES
 from echosweep.data.decoding import Task, decode_clip
+from echosweep.data.kinds import find
+from echosweep.data.plan import make_plan
 from echosweep.data.prepare import prepare
+from echosweep.data.source import Listing
 from echosweep.data.store import Preparation, Video
-from echosweep.errors import UsageError
+from echosweep.data.tree import scan
+from echosweep.errors import EchoSweepError, UsageError
 
 FRAMES, VIDEOS = 7, 4
 
@@ -80,16 +89,31 @@ def make_dicom(root: Path) -> None:
         data.save_as(root / f"v{video}.dcm", enforce_file_format=True)
 
 
+def make_camus(root: Path) -> None:
+    for video in range(VIDEOS):
+        folder, stem = root / f"patient{video}", f"patient{video}_4CH_sequence"
+        folder.mkdir(parents=True)
+        fields = {
+            **{"NDims": "3", "DimSize": f"20 16 {FRAMES}", "ElementType": "MET_UCHAR"},
+            "ElementDataFile": f"{stem}.raw",
+        }
+        header = "".join(f"{name} = {value}\n" for name, value in fields.items())
+        (folder / f"{stem}.mhd").write_text(header)
+        (folder / f"{stem}.raw").write_bytes(pixels(video).tobytes())
+        (folder / "Info_4CH.cfg").write_text(f"ED: 1\nES: 4\nNbFrame: {FRAMES}\nEF: 55\n")
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "echonet": make_echonet,
     "folder": make_folder,
     "dicom": make_dicom,
     "images": make_images,
     "array": make_array,
+    "camus": make_camus,
 }
 
 
-@pytest.fixture(params=SOURCES)
+@pytest.fixture(params=SOURCES, scope="module")
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -101,23 +125,36 @@ def made(kind: str, tmp_path: Path) -> Path:
     return root
 
 
-def test_it_finds_its_own_files_and_no_other_source_does(kind: str, made: Path) -> None:
-    assert [name for name, source in SOURCES.items() if source.count(made)] == [kind]
+def listed(kind: str, path: Path) -> Listing:
+    return SOURCES[kind].clips(scan(path), PrepareConfig())
+
+
+def test_it_is_the_kind_of_its_own_files(kind: str, made: Path) -> None:
+    counted = {name for name, source in SOURCES.items() if source.count(scan(made))}
+    assert counted == {kind, *getattr(SOURCES[kind], "BEFORE", ())}
+    assert find(made, PrepareConfig()).kind == kind
     assert SOURCES[kind].LOOKS_FOR
 
 
 def test_it_finds_nothing_in_an_empty_folder(kind: str, tmp_path: Path) -> None:
-    assert SOURCES[kind].count(tmp_path) == 0
+    assert SOURCES[kind].count(scan(tmp_path)) == 0
 
 
 def test_listing_is_fixed_unique_and_plain(kind: str, made: Path) -> None:
-    clips = SOURCES[kind].clips(made)
-    assert clips == SOURCES[kind].clips(made)
+    listing = listed(kind, made)
+    assert listing == listed(kind, made)
+    assert listing.layout
+    clips = listing.clips
     assert len({clip.name for clip in clips}) == len(clips) == VIDEOS
     assert pickle.loads(pickle.dumps(clips)) == clips
     assert not any(Path(clip.name).is_absolute() or "\\" in clip.name for clip in clips)
     for clip in clips:
         assert clip.frames in (0, FRAMES)
+        assert not clip.fault
+        assert not clip.left_out
+        assert all(part.is_file() for part in clip.parts)
+        assert bool(clip.split) == bool(clip.split_by)
+        assert bool(clip.patient) == bool(clip.patient_by)
         row = Video(clip.name, "train", clip.patient, dict(clip.labels))
         assert Video(**json.loads(json.dumps(row.__dict__))) == row
 
@@ -126,7 +163,7 @@ def test_listing_is_fixed_unique_and_plain(kind: str, made: Path) -> None:
 def test_it_yields_the_right_frames_unchanged(kind: str, made: Path, every: int) -> None:
     expected = {pixels(video)[::every].tobytes() for video in range(VIDEOS)}
     found = set()
-    for clip in SOURCES[kind].clips(made):
+    for clip in listed(kind, made).clips:
         frames = list(SOURCES[kind].decode(clip, every, 1))
         assert [frame.number for frame in frames] == list(range(0, FRAMES, every))
         found.add(b"".join(frame.image.tobytes() for frame in frames))
@@ -134,20 +171,27 @@ def test_it_yields_the_right_frames_unchanged(kind: str, made: Path, every: int)
 
 
 def test_colour_is_what_grey_is_in_three_channels(kind: str, made: Path) -> None:
-    clip = SOURCES[kind].clips(made)[0]
+    clip = listed(kind, made).clips[0]
     grey = decode_clip(Task(kind, 2, Preparation((16, 16))), clip)
     colour = decode_clip(Task(kind, 2, Preparation((16, 16), channels=3)), clip)
     assert colour.images.shape == (4, 16, 16, 3)
     np.testing.assert_array_equal(colour.images, np.stack([grey.images] * 3, -1))
 
 
+def test_each_clip_has_a_content_of_its_own(kind: str, made: Path) -> None:
+    task = Task(kind, 2, Preparation((16, 16)))
+    contents = {decode_clip(task, clip).content for clip in listed(kind, made).clips}
+    assert len(contents) == VIDEOS
+    assert all(contents)
+
+
 def test_decoding_is_lazy(kind: str, made: Path) -> None:
-    clip = SOURCES[kind].clips(made)[0]
+    clip = listed(kind, made).clips[0]
     assert len(list(islice(SOURCES[kind].decode(clip, 1, 1), 2))) == 2
 
 
 def test_a_file_that_vanishes_is_a_fault_not_a_crash(kind: str, made: Path) -> None:
-    clip = SOURCES[kind].clips(made)[0]
+    clip = listed(kind, made).clips[0]
     shutil.rmtree(made)
     result = decode_clip(Task(kind, 1, Preparation((16, 16))), clip)
     assert result.fault
@@ -169,3 +213,115 @@ def test_another_kind_of_folder_is_refused(kind: str, tmp_path: Path) -> None:
     (tmp_path / "in" / "notes.txt").write_text("nothing")
     with pytest.raises(UsageError, match="nothing to prepare"):
         prepare(tmp_path / "in", tmp_path / "store", kind=kind)
+
+
+# --- whatever is done to the files ------------------------------------------------------------
+
+
+def cut(path: Path, draw: random.Random) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * draw.random())])
+
+
+def empty(path: Path, draw: random.Random) -> None:
+    path.write_bytes(b"")
+
+
+def flip_bytes(path: Path, draw: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    for _ in range(8):
+        if data:
+            data[draw.randrange(len(data))] = draw.randrange(256)
+    path.write_bytes(data)
+
+
+def rename(path: Path, draw: random.Random) -> None:
+    path.rename(path.with_name(draw.choice(["A B", "ü", "-x", path.stem]) + path.suffix.upper()))
+
+
+def copy(path: Path, draw: random.Random) -> None:
+    shutil.copy(path, path.with_name(f"copy {draw.randrange(99)}{path.suffix}"))
+
+
+def add_garbage(path: Path, draw: random.Random) -> None:
+    path.with_name(f"new{draw.randrange(99)}{path.suffix}").write_bytes(draw.randbytes(300))
+
+
+def add_other(path: Path, draw: random.Random) -> None:
+    name = draw.choice(["notes.txt", "table.csv", "videos.csv", "metadata.csv", "._x", "noending"])
+    path.with_name(name).write_text(
+        draw.choice(["", "file\n", "file,split\nx,dev\n", "a;b\n1;2\n"])
+    )
+
+
+def delete(path: Path, draw: random.Random) -> None:
+    path.unlink()
+
+
+DAMAGES = (cut, empty, flip_bytes, rename, copy, add_garbage, add_other, delete)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """One undamaged source of each kind, made once."""
+    root, made = tmp_path_factory.mktemp("whole"), set[str]()
+
+    def source(kind: str) -> Path:
+        if kind not in made:
+            MAKERS[kind](root / kind)
+            made.add(kind)
+        return root / kind
+
+    return source
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    damages=st.lists(st.sampled_from(DAMAGES), min_size=1, max_size=4),
+    patient_from=st.sampled_from(["auto", "folder", "video"]),
+    seed=st.integers(0, 2**32),
+)
+def test_every_file_is_in_the_store_or_is_accounted_for_and_no_patient_is_in_two_splits(
+    kind: str,
+    whole: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    damages: list[Callable[[Path, random.Random], None]],
+    patient_from: str,
+    seed: int,
+) -> None:
+    draw, root = random.Random(seed), tmp_path_factory.mktemp("damaged")
+    source = shutil.copytree(whole(kind), root / "in")
+    for damage in damages:
+        files = sorted(path for path in source.rglob("*") if path.is_file())
+        if files:
+            with contextlib.suppress(FileNotFoundError):
+                damage(draw.choice(files), draw)
+    options = {"every": 3, "size": 8, "kind": kind, "patient_from": patient_from}
+    try:
+        plan = make_plan(source, PrepareConfig(**options))
+        store = prepare(source, root / "store", max_excluded=1, workers=1, **options)
+    except EchoSweepError:
+        return  # one line that says why; anything else is a fault of ours
+    excluded, left_out = store.manifest["excluded"], store.manifest["left_out"]
+    kept = {video.name for video in store.videos}
+    assert kept | set(excluded) == {clip.name for clip in plan.clips}
+    assert not kept & set(excluded)
+    assert set(left_out) == set(plan.left_out)
+    assert all([*excluded.values(), *left_out.values()])
+    _check_every_file_is_counted_once(source, store.manifest["summary"], plan.found.listing)
+    splits: dict[str, set[str]] = {}
+    for video in store.videos:
+        splits.setdefault(video.patient or video.name, set()).add(video.split)
+    assert all(len(each) == 1 for each in splits.values())
+    if kind == "echonet":  # a published split is the one that the table gives, or there is none
+        published = dict(zip("0123", ("train", "val", "test", "train"), strict=True))
+        listed = {clip.name: clip.split for clip in plan.clips if clip.name[-1] in published}
+        assert all(split in (None, published[name[-1]]) for name, split in listed.items())
+    shutil.rmtree(root)
+
+
+def _check_every_file_is_counted_once(source: Path, summary: dict, listing: Listing) -> None:
+    tree, used = scan(source), set(listing.tables)
+    for clip in listing.clips:
+        used.update(clip.parts or (clip.path,))
+    not_read = sum(row["files"] for row in summary["not_read"])
+    assert not_read + len(used & set(tree.files)) == len(tree.files) + len(tree.odd)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -124,6 +125,20 @@ def test_splits_are_seeded_and_never_empty_from_three_videos_on(videos: int, see
 
 
 # ---- the tracings
+
+
+@pytest.mark.parametrize("split", ["all", "train", "val", "test"])
+def test_echonets_own_loader_keeps_every_video(
+    made: Path, split: str, as_echonet_reads: Callable[[Path, str], dict[str, tuple[int, int]]]
+) -> None:
+    found, traced = as_echonet_reads(made, split), table(made / "VolumeTracings.csv")
+    listed = [r for r in table(made / "FileList.csv") if split in ("all", r["Split"].lower())]
+    assert list(found) == [f"{row['FileName']}.avi" for row in listed]
+    for row in listed:
+        large, small = found[f"{row['FileName']}.avi"]
+        lines = lines_of(traced, row["FileName"])
+        ejected = 1 - disks(lines[small]) / disks(lines[large])
+        assert 100 * ejected == pytest.approx(float(row["EF"]), abs=0.01)
 
 
 def test_volumes_follow_from_the_tracings_by_the_method_of_disks(made: Path) -> None:

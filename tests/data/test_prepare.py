@@ -20,12 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echosweep import runs
+from echosweep.config import PrepareConfig
 from echosweep.data import SOURCES
 from echosweep.data.decoding import Task, decode_clip, sparing_workers
+from echosweep.data.patients import tell_patients
 from echosweep.data.prepare import prepare
 from echosweep.data.source import Clip
-from echosweep.data.splits import assign_splits, name_patients, split_clips
+from echosweep.data.splits import assign_splits, own_splits, split_clips
 from echosweep.data.store import SPLITS, FrameStore, Preparation, partial_path
+from echosweep.data.tree import scan
 from echosweep.data.writer import StoreWriter
 from echosweep.errors import EchoSweepError, UsageError
 
@@ -79,6 +82,7 @@ def test_the_number_of_workers_changes_no_byte(folder: Path, tmp_path: Path) -> 
 
 def test_a_source_that_lists_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in" / "Videos").mkdir(parents=True)
+    (tmp_path / "in" / "Videos" / "a.avi").touch()
     (tmp_path / "in" / "FileList.csv").write_text("FileName,EF,ESV,EDV,Split\n")
     with pytest.raises(UsageError, match="lists no video"):
         prepare(tmp_path / "in", tmp_path / "store", patient_regex="(x)")
@@ -220,10 +224,22 @@ def test_too_many_broken_videos_stop_the_run_as_soon_as_that_is_certain(
     assert max(done) == 2
     assert "3 of 14 videos cannot be used" in str(caught.value)
     assert "empty.avi: empty file (0 bytes)" in str(caught.value)
-    assert "--max-excluded 0.25" in str(caught.value)
+    # All three that were tried are broken: how many will be is not known, so nothing is offered.
+    assert "--max-excluded 0." not in str(caught.value)
     assert not (tmp_path / "store").exists()
     store = prepare(broken, tmp_path / "store", size=16, max_excluded=0.5, workers=1)
     assert len(store.manifest["excluded"]) == 6
+
+
+def test_the_share_that_is_offered_is_enough(folder: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(folder, tmp_path / "in")
+    for name in ("v4.mkv", "v5.mkv"):
+        (root / name).write_bytes(b"garbage")
+    with pytest.raises(EchoSweepError, match="give --max-excluded 0") as caught:
+        prepare(root, tmp_path / "s", size=16, max_excluded=0.1, workers=1)
+    offered = float(str(caught.value).split("--max-excluded ")[2].split()[0])
+    store = prepare(root, tmp_path / "t", size=16, max_excluded=offered, workers=1)
+    assert len(store.videos) == 6
 
 
 def test_frames_that_change_size_are_excluded(tmp_path: Path) -> None:
@@ -234,7 +250,12 @@ def test_frames_that_change_size_are_excluded(tmp_path: Path) -> None:
     Image.new("L", (20, 24)).save(tmp_path / "in" / "a" / "2.png")
     Image.new("L", (20, 24)).save(tmp_path / "in" / "b.png")
     store = prepare(
-        tmp_path / "in", tmp_path / "store", size=16, every=1, max_excluded=0.5, workers=1
+        *(tmp_path / "in", tmp_path / "store"),
+        size=16,
+        every=1,
+        max_excluded=0.5,
+        folders="video",
+        workers=1,
     )
     assert store.manifest["excluded"] == {"a": "frame 1 is (20, 24), those before (20, 20)"}
 
@@ -253,7 +274,11 @@ def test_garbage_is_excluded_and_never_a_crash(
     root = tmp_path_factory.mktemp("garbage")
     (root / name).write_bytes(mark + garbage)
     task = Task(SOURCE_OF[name], 5, Preparation((8, 8)))
-    (clip,) = SOURCES[task.kind].clips(root)
+    listing = SOURCES[task.kind].clips(scan(root), PrepareConfig())
+    if not listing.clips:
+        assert set(listing.unread) == set(scan(root).files)
+        return
+    (clip,) = listing.clips
     result = decode_clip(task, clip)
     assert result.images.shape == (len(result.numbers), 8, 8)
     assert bool(result.fault) == (result.numbers == [])
@@ -328,33 +353,92 @@ def test_no_patient_is_in_two_splits(rows: list[tuple[str | None, str | None]], 
         Clip(f"v{i}", Path(f"v{i}"), split=split, patient=patient)
         for i, (patient, split) in enumerate(rows)
     ]
+    options = PrepareConfig(seed=seed)
     given = {(clip.patient, clip.split) for clip in clips if clip.patient and clip.split}
     if len({patient for patient, _ in given}) < len(given):
         with pytest.raises(UsageError, match="keep a patient in one split"):
-            split_clips(clips, SHARES, seed)
-        return
-    done = split_clips(clips, SHARES, seed)
-    splits = {(clip.patient, clip.split) for clip in done if clip.patient}
-    assert len({patient for patient, _ in splits}) == len(splits)
-    assert all(new.split == (old.split or new.split) for old, new in zip(clips, done, strict=True))
-    assert all(clip.split in SPLITS for clip in done)
+            own_splits(clips, options)
+        clips = own_splits(clips, PrepareConfig(seed=seed, redraw_splits=True))
+        assert not any(clip.split for clip in clips)
+    splits = split_clips(own_splits(clips, options), options)
+    pairs = {(clip.patient, split) for clip, split in zip(clips, splits, strict=True)}
+    known = [patient for patient, _ in pairs if patient]
+    assert len(set(known)) == len(known)
+    assert all(new == (old.split or new) for old, new in zip(clips, splits, strict=True))
+    assert set(splits) <= set(SPLITS)
+
+
+@given(
+    st.lists(st.sampled_from([None, *"abcdefghij"]), min_size=2, max_size=20),
+    st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=12),
+    st.integers(0, 3),
+)
+def test_linked_videos_and_their_patients_are_in_one_split(
+    patients: list[str | None], links: list[tuple[int, int]], seed: int
+) -> None:
+    clips = [Clip(f"v{i}", Path(f"v{i}"), patient=patient) for i, patient in enumerate(patients)]
+    links = [(a % len(clips), b % len(clips)) for a, b in links]
+    splits = split_clips(clips, PrepareConfig(seed=seed), links)
+    assert all(splits[a] == splits[b] for a, b in links)
+    by_patient = {p: s for p, s in zip(patients, splits, strict=True) if p}
+    assert all(by_patient.get(p, s) == s for p, s in zip(patients, splits, strict=True))
+    if not any(a != b for a, b in links):
+        assert splits == split_clips(clips, PrepareConfig(seed=seed))
+
+
+def test_a_published_split_is_kept_where_linked_videos_contradict_it() -> None:
+    clips = [
+        Clip("a", Path("a"), split="train"),
+        Clip("b", Path("b"), split="test"),
+        Clip("c", Path("c")),
+    ]
+    splits = split_clips(clips, PrepareConfig(), [(0, 1), (1, 2)])
+    assert splits[:2] == ["train", "test"]
+    assert splits[2] in ("train", "test")
 
 
 def test_patients_are_read_from_names() -> None:
-    clips = [Clip(name, Path(name)) for name in ("pat1/a.avi", "pat1/b.avi", "other.avi")]
-    named = name_patients(clips, r"(pat\d+)/")
-    assert [clip.patient for clip in named] == ["pat1", "pat1", None]
-    for pattern, message in (("(", "not a pattern"), ("pat", "no group"), ("(x)y", "fits no")):
+    names = ("pat1/a.avi", "pat1/b.avi", "other.avi")
+    clips = [Clip(name, Path(name), patient="tag", patient_by="PatientID") for name in names]
+    pattern = {"patient_regex": r"(pat\d+)/"}
+    with pytest.raises(UsageError, match=r"does not fit 1 of 3 videos, as .other\.avi"):
+        tell_patients(clips, PrepareConfig(**pattern), secret=False)
+    with pytest.raises(UsageError, match="does not fit 1 of 3 videos;"):
+        tell_patients(clips, PrepareConfig(**pattern), secret=True)
+    named = tell_patients(clips, PrepareConfig(**pattern, allow_unmatched=True), secret=False)
+    assert [clip.patient for clip in named] == ["pat1", "pat1", "tag"]
+    for wrong, message in (("(", "not a pattern"), ("pat", "no group"), ("(x)y", "fits no")):
         with pytest.raises(UsageError, match=message):
-            name_patients(clips, pattern)
+            tell_patients(clips, PrepareConfig(patient_regex=wrong, allow_unmatched=True), False)
+
+
+def test_patients_are_told_by_study_folder_or_not_at_all() -> None:
+    clips = [
+        Clip("a/1.dcm", Path("1"), patient="ANON", study="s1"),
+        Clip("a/2.dcm", Path("2"), patient="ANON", study="s2"),
+        Clip("b/3.dcm", Path("3"), patient="ANON"),
+    ]
+
+    def told(manner: str) -> list[str | None]:
+        options = PrepareConfig(patient_from=manner)
+        return [clip.patient for clip in tell_patients(clips, options, secret=False)]
+
+    assert told("auto") == ["ANON"] * 3
+    assert told("study") == ["s1", "s2", None]
+    assert told("folder") == ["a", "a", "b"]
+    assert told("video") == [None] * 3
+    with pytest.raises(UsageError, match="no video here has one"):
+        tell_patients([Clip("1.avi", Path("1"))], PrepareConfig(patient_from="folder"), False)
 
 
 def test_patients_of_the_real_clips_stay_together(shared_data: Path) -> None:
-    clips = name_patients(SOURCES["folder"].clips(shared_data / "clips"), r"(pat\d)")
-    done = split_clips(clips, SHARES, 0)
-    splits = {(clip.patient, clip.split) for clip in done if clip.patient}
-    assert len(done) == 36
-    assert sorted(patient for patient, _ in splits if patient) == ["pat1", "pat2", "pat3"]
+    options = PrepareConfig(patient_regex=r"(pat\d)", allow_unmatched=True)
+    listing = SOURCES["folder"].clips(scan(shared_data / "clips"), options)
+    clips = tell_patients(listing.clips, options, secret=False)
+    splits = split_clips(clips, options)
+    pairs = {(c.patient, split) for c, split in zip(clips, splits, strict=True) if c.patient}
+    assert len(clips) == 36
+    assert sorted(patient for patient, _ in pairs if patient) == ["pat1", "pat2", "pat3"]
 
 
 def test_real_clips_are_whole(shared_data: Path, tmp_path: Path) -> None:
@@ -373,14 +457,14 @@ def test_real_clips_are_whole(shared_data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argument", "value", "message"),
     [
-        ("size", 7, "size 7 is not in 8 to 1024"),
-        ("size", (64, 2000), "size 2000 is not in 8 to 1024"),
-        ("every", 0, "every 0 is not 1 or more"),
-        ("fit", "stretch", "fit 'stretch' is not one of crop, letterbox"),
-        ("filter", "nearest", "filter 'nearest' is not one of lanczos"),
-        ("channels", 2, "channels 2 is not one of 1, 3"),
-        ("kind", "video", "kind 'video' is not one of auto, echonet"),
-        ("max_excluded", 1.5, "max-excluded 1.5 is not a share"),
+        ("size", 7, "a side of 7 is not in 8 to 1024"),
+        ("size", (64, 2000), "a side of 2000 is not in 8 to 1024"),
+        ("every", 0, "every = 0"),
+        ("fit", "stretch", "fit = 'stretch'.*'crop' or 'letterbox'"),
+        ("filter", "nearest", "filter = 'nearest'.*'lanczos'"),
+        ("channels", 2, "channels = 2.* 1 or 3"),
+        ("kind", "video", "kind 'video' is not known.*auto, echonet"),
+        ("max_excluded", 1.5, "max_excluded = 1.5: must be 1 or less"),
         ("splits", (0.5, 0.5, 0.5), "three shares"),
         ("splits", (1.5, -0.5, 0.0), "three shares"),
         ("workers", 0, "workers 0 is not 1 or more"),
@@ -397,8 +481,11 @@ def test_wrong_arguments_leave_nothing_behind(
 
 def test_an_existing_store_is_kept(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "mine").touch()
     with pytest.raises(UsageError, match="exists already"):
         prepare(folder, tmp_path / "store")
+    (tmp_path / "store" / "mine").unlink()
+    assert len(prepare(folder, tmp_path / "store", size=16, workers=1).videos) == 8
 
 
 def test_errors_of_the_disk_other_than_space_are_not_dressed_up(

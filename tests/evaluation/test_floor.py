@@ -135,6 +135,8 @@ def test_the_metric_says_all_of_it(clustered: Any) -> None:
     assert found.values["fd_above_floor"] == pytest.approx(
         found.values["fd_at_floor"] - found.values["fd_floor"]
     )
+    sizes = {"n_generated": len(made), "n_reference": len(real)}
+    assert sizes.items() <= found.details["interval"].items()
     assert found.notes == []
     assert found == measure_frechet(made, real, seed=0)
 
@@ -143,9 +145,11 @@ def test_few_images_and_a_single_video_are_noted(clustered: Any) -> None:
     few = clustered(7, videos=3, frames=2)
     notes = measure_frechet(few, few, seed=0).notes
     assert any("rank 5 at most" in note for note in notes)
+    assert any("interval is of the distance at 6 images" in note for note in notes)
     single = measure_frechet(clustered(8), clustered(9, videos=1), seed=0)
     assert any("by frame" in note for note in single.notes)
     assert single.intervals == {}
+    assert "interval" not in single.details
 
 
 @pytest.mark.parametrize(("videos", "frames"), [(1, 2), (1, 3), (2, 1), (3, 1)])

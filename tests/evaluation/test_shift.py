@@ -222,7 +222,8 @@ def test_images_that_were_trained_on_are_said(real: FrameStore, tmp_path: Path):
     copied = noise("copied", tmp_path, 30, 1, **trained)
     record = shift(copied.path, real.path, repeats=1, floor=False, out=tmp_path / "out", **QUICK)
     assert record is not None
-    assert any("was trained on" in text for text in record["warnings"])
+    assert record["seen"]["generated"]["trained"] == len(real.videos)
+    assert any("were trained on" in text for text in record["warnings"])
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """The export of a study's winner: what lies there works, and what must not be there is not."""
 
 import csv
+import os
 import shutil
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,19 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def test_an_empty_folder_is_taken_and_every_file_is_of_the_umask(
+    plain_study: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    before = os.umask(0o027)
+    try:
+        out = export(plain_study, tmp_path / "out", formats=ALL, num=2)
+    finally:
+        os.umask(before)
+    modes = {str(path): stat.S_IMODE(path.stat().st_mode) for path in out.rglob("*.*")}
+    assert {path for path, mode in modes.items() if mode != 0o640} == set()
 
 
 def test_only_what_belongs_there_is_there(given: Path) -> None:
@@ -93,6 +109,14 @@ def test_a_guided_winner_comes_with_its_guide(
     plain = sample(out / "model", "plain", num=3, seed=1000, steps=4)
     assert plain
     assert plain.content != again.content
+
+
+def test_echonets_own_loader_opens_what_is_in_its_layout(
+    given: Path, as_echonet_reads: Callable[[Path, str], dict[str, tuple[int, int]]]
+) -> None:
+    """It keeps no video, as nobody traced any; the card says so."""
+    assert as_echonet_reads(given / "avi", "all") == {}
+    assert "echonet" in (given / "avi" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("folder", ["png", "avi", "dicom"])

@@ -125,3 +125,78 @@ def test_it_compiles() -> None:
     layer, x = Conv2d(96, 96, 3, padding=1), drawn(2, 96, 16, 16)
     compiled = torch.compile(layer, backend="aot_eager")
     torch.testing.assert_close(compiled(x), layer(x))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *[{"stride": 2}, {"stride": (1, 2)}, {"dilation": 2}, {"padding": "same", "dilation": 2}],
+        *[{"groups": 2}, {"groups": 96}, {"padding": 0}, {"padding": (1, 0)}, {"padding": 2}],
+        *[{"padding_mode": mode} for mode in ("reflect", "replicate", "circular")],
+        *[{"kernel_size": size} for size in (1, 2, 5, (3, 1))],
+        *[{"bias": False}, {"padding": "same"}, {"padding": "valid"}, {"dtype": torch.float64}],
+        *[{"dtype": torch.bfloat16}],
+    ],
+)
+def test_every_option_is_that_of_torch(options: dict[str, Any]) -> None:
+    given = {"kernel_size": 3, "padding": 1, **options}
+    torch.manual_seed(0)
+    ours = Conv2d(96, 192, **given)
+    theirs = torch.nn.Conv2d(96, 192, **given)
+    theirs.load_state_dict(ours.state_dict())
+    x = drawn(2, 96, 16, 20).to(options.get("dtype", torch.float32))
+    found, expected = ours(x), theirs(x)
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    assert off(found, expected) < 5e-6
+
+
+@pytest.mark.parametrize("shape", [(96, 16, 16), (0, 96, 16, 16), (1, 96, 15, 16)])
+def test_every_shape_is_that_of_torch(shape: tuple[int, ...]) -> None:
+    ours, theirs = Conv2d(96, 96, 3, padding=1), torch.nn.Conv2d(96, 96, 3, padding=1)
+    theirs.load_state_dict(ours.state_dict())
+    x = drawn(*shape)
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("shape", [(2, 95, 16, 16), (16, 16), (1, 2, 96, 16, 16)])
+def test_what_torch_refuses_is_refused_in_its_words(shape: tuple[int, ...]) -> None:
+    x = drawn(*shape)
+    with pytest.raises(RuntimeError) as expected:
+        torch.nn.Conv2d(96, 96, 3, padding=1)(x)
+    with pytest.raises(RuntimeError) as found:
+        Conv2d(96, 96, 3, padding=1)(x)
+    assert str(found.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("forward", [False, True], ids=["plain forward", "autocast forward"])
+@pytest.mark.parametrize("backward", [False, True], ids=["plain backward", "autocast backward"])
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+def test_autocast_changes_no_dtype_of_a_gradient(
+    forward: bool, backward: bool, twice: bool
+) -> None:
+    """Autocast to bf16 is to be near float32, and exactly float32 where the forward pass was."""
+    ours, theirs = Conv2d(96, 96, 3, padding=1), torch.nn.Conv2d(96, 96, 3, padding=1)
+    theirs.load_state_dict(ours.state_dict())
+    gradients = []
+    for layer, cast in ((ours, True), (theirs, False)):
+        x = drawn(2, 96, 16, 16).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=cast and forward):
+            y = layer(x)
+        assert y.dtype == (torch.bfloat16 if cast and forward else torch.float32)
+        with torch.autocast("cpu", torch.bfloat16, enabled=cast and backward):
+            inputs = (x, layer.weight, layer.bias)
+            gradients.append(torch.autograd.grad(y.sin().sum(), inputs, create_graph=twice))
+    for found, expected in zip(*gradients, strict=True):
+        assert found.dtype == expected.dtype == torch.float32
+        assert off(found, expected) < (0.02 if forward or backward else 5e-6)
+
+
+def test_autocast_backward_alone_is_exact() -> None:
+    x = drawn(2, 96, 16, 16).requires_grad_()
+    layer = Conv2d(96, 96, 3, padding=1)
+    plain = torch.autograd.grad(layer(x).sum(), (x, layer.weight))
+    y = layer(x).sum()
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = torch.autograd.grad(y, (x, layer.weight))
+    assert all(torch.equal(a, b) for a, b in zip(plain, cast, strict=True))

@@ -62,7 +62,13 @@ RECORD: Record = {
     },
     "details": {
         "inception-768": {
-            "frechet": {"by": "video", "n_floor": 300, "generated": CURVE, "floor": CURVE},
+            "frechet": {
+                "by": "video",
+                "n_floor": 300,
+                "generated": CURVE,
+                "floor": CURVE,
+                "interval": {"of": "this number", "n_generated": 600, "n_reference": 610},
+            },
             "noise": {"real": DRAWS, "generated": DRAWS | {"pool": 6000, "disjoint": True}},
         },
     },
@@ -134,6 +140,12 @@ def test_the_page_of_a_real_record_holds_every_value(
                 assert interval(record["intervals"][label][name]) in cells, name
     assert all(warning in page.text for warning in record["warnings"])
     assert {"metrics", "curves", "noise", "images", "echo", "provenance"} <= set(page.ids)
+
+
+def test_the_interval_names_its_number_of_images(made: Callable[..., Any]) -> None:
+    assert "95 % at 600 and 610 images" in made(RECORD).text
+    path = ("details", "inception-768", "frechet", "interval")
+    assert "610" not in made(without(RECORD, *path)).text
 
 
 def test_the_answer_comes_first_and_as_a_sentence(made: Callable[..., Any]) -> None:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def make_recipe(stages: list[dict[str, Any]], **values: Any) -> Recipe:
 def meter(small_store: Path) -> Meter:
     store = FrameStore.open(small_store)
     counts = {split: len(store.rows(split)) for split in ("train", "val", "test")}
-    data = Data(store.preparation, counts, lambda label: class_names(store, label))
+    data = Data(store.preparation, counts, partial(class_names, store))
     made = Meter(data, FeatureConfig(features=("random",)), torch.device("cpu"), 0, hidden)
     made.learn([candidate().train])
     return made

@@ -1,5 +1,6 @@
 """Recipes: what is wrong with one is said when it is read, in one line with the fix."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from echosweep.errors import UsageError
 from echosweep.published import INCEPTION
@@ -14,6 +17,13 @@ from echosweep.study.candidate import Candidate
 from echosweep.study.checks import check
 from echosweep.study.launch import read
 from echosweep.study.recipe import Recipe, shipped
+
+SEARCH: dict[str, Any] = {"name": "a", "space": {"train.lr": [1e-3]}}
+SHIFT: dict[str, Any] = {"name": "b", "stage": "shift"}
+GUIDE = {"sample.guidance": "discriminator", "discriminator_images": 128}
+GUIDED = {"stages": [{**SEARCH, "set": GUIDE}]}
+SHOWN = {"stages": [SEARCH, {**SHIFT, "num": 1_000_001}]}
+TRAINED_ON = {"stages": [{**SEARCH, "space": {"train.split": ["train", "all"]}}]}
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -47,6 +57,10 @@ def test_an_exhaustive_recipe_prunes_nothing() -> None:
     assert strategies["autoguidance"] == "tpe"
 
 
+def _space(space: dict[str, Any]) -> dict[str, Any]:
+    return {"stages": [{"name": "a", "space": space}]}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -77,7 +91,37 @@ def test_an_exhaustive_recipe_prunes_nothing() -> None:
             "its own name",
         ),
         ({"features": {"features": ["inception"]}}, "no Inception weights"),
-        ({"select": {"split": "test"}}, "select.split"),
+        ({"select": {"split": "test"}}, "select.split = 'test': must be 'train' or 'val'"),
+        ({"select": {"nmu": 3}}, "'select.nmu'; did you mean 'num'?"),
+        ({"select": {"num": 0}}, "select.num = 0: must be above 0"),
+        ({"select": 3}, "select = 3: must be `name: value` lines"),
+        ({"name": 3}, "name = 3: must be text; write it in quotes"),
+        ({"base": {}}, "the recipe lacks base.train; add it"),
+        ({"stages": []}, "stages = []: must be a list of at least 1"),
+        ({"stages": ["a"]}, "stages.0 = 'a': must be `name: value` lines"),
+        ({"stages": {"name": "a"}}, "stages: must be a list"),
+        ({"stages": [{"stage": "search"}]}, "lacks stages.0.name"),
+        ({"stages": [{"name": "a"}]}, "stage 'a' lacks space; add it"),
+        (_space({"sample.steps": 3}), "space.sample.steps: write a list, as [3]"),
+        (_space({"train.framework": "edm"}), "space.train.framework: write a list, as [edm]"),
+        (_space({"sample.steps": None}), "space.sample.steps: write a list, as [null]"),
+        (_space({"train.lr": {"low": 1e-4}}), "stage 'a' lacks space.train.lr.high; add it"),
+        (_space({"train.lr": {"low": 1, "high": 2, "intger": 1}}), "did you mean 'integer'?"),
+        (_space({"train.lr": {"low": 2, "high": 1}}), "low must be below high"),
+        (_space({"train.lr": {"low": "a", "high": 1}}), "low = 'a': must be a number"),
+        (_space({"train.lr": [{"a": 1}]}), "space.train.lr.0: must be text, "),
+        (TRAINED_ON | {"select": {"split": "train"}}, "train.split: train"),
+        ({"select": {"seed": 10_000_000, "num": 16}}, "write report.seed: 0"),
+        ({"select": {"seed": 0, "num": 10_000_001}}, "write report.seed: 10000001"),
+        ({"report": {"seed": 10}, "select": {"num": 16}}, "write report.seed: 10000000"),
+        ({"report": {"seed": 2**31 - 8, "num": 24}}, "write report.seed: 10000000"),
+        ({"report": {"seed": 20_000_127, "num": 24}, **GUIDED}, "write report.seed: 10000000"),
+        ({"select": {"seed": 20_000_000, "num": 24}, **GUIDED}, "write select.seed: 10000000"),
+        ({"stages": [SEARCH, {**SHIFT, "split": "val"}]}, "write split: test"),
+        (
+            {"report": {"seed": 9_000_000}, "select": {"seed": 10_000_000}, **SHOWN},
+            "write report.seed: 0",
+        ),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_the_fix(
@@ -88,9 +132,71 @@ def test_a_wrong_recipe_is_refused_with_the_fix(
 ) -> None:
     monkeypatch.delenv(INCEPTION.variable, raising=False)
     with pytest.raises(UsageError) as error:
-        check(Recipe.make({**small_recipe, **change}, where="key in recipe:"))
+        check(Recipe.make({**small_recipe, **change}, where="key in the recipe:"))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+    assert "tuple[" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+def test_a_recipe_without_a_name_is_not_printed_whole(
+    small_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in small_recipe.items() if k != "name"}))
+    with pytest.raises(UsageError) as error:
+        Recipe.load(path)
+    assert str(error.value) == f"the recipe {path} lacks name; add it"
+
+
+def test_words_of_a_search_are_read_as_they_are_written(
+    small_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    stages = "stages: [{name: a, space: {sample.compile: [on, off], train.lr: [1e-3, 2e-3]}}]"
+    values = {name: value for name, value in small_recipe.items() if name != "stages"}
+    path.write_text(f"{yaml.safe_dump(values)}\n{stages}\n")
+    space = check(Recipe.load(path))["a"].model_dump()["space"]
+    assert space == {"sample.compile": ("on", "off"), "train.lr": (1e-3, 2e-3)}
+
+
+@pytest.mark.parametrize(
+    ("split", "chooses", "refused"),
+    [
+        ("train", "val", False),
+        ("train", "train", False),
+        ("val", "train", False),
+        ("val", "val", True),
+        ("test", "val", True),
+        ("all", "train", True),
+    ],
+)
+def test_no_image_trains_that_chooses_or_reports(
+    small_recipe: dict[str, Any], split: str, chooses: str, refused: bool
+) -> None:
+    base = {**small_recipe["base"], "train": {**small_recipe["base"]["train"], "split": split}}
+    made = Recipe.make({**small_recipe, "base": base, "select": {"split": chooses, "num": 16}})
+    with pytest.raises(UsageError, match="train") if refused else contextlib.nullcontext():
+        check(made)
+
+
+@given(*[st.integers(0, 60)] * 2, *[st.integers(1, 30)] * 2)
+def test_seeds_are_refused_if_and_only_if_they_overlap(
+    small_recipe: dict[str, Any], chooses: int, reports: int, num: int, reported: int
+) -> None:
+    changes = {
+        "select": {"seed": chooses, "num": num},
+        "report": {"seed": reports, "num": reported},
+    }
+    apart = not {*range(chooses, chooses + num)} & {*range(reports, reports + reported)}
+    try:
+        check(Recipe.make({**small_recipe, **changes}))
+        assert apart
+    except UsageError as error:
+        assert not apart
+        fix = int(str(error).rpartition("report.seed: ")[2])
+        changes["report"]["seed"] = fix
+        check(Recipe.make({**small_recipe, **changes}))
 
 
 def test_averages_need_what_they_are_made_of(small_recipe: dict[str, Any]) -> None:

@@ -7,9 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echosweep.config import TrainConfig
-from echosweep.data.store import FrameStore
+from echosweep.data.store import FrameStore, Preparation, Video
+from echosweep.data.writer import write_store
 from echosweep.errors import UsageError
-from echosweep.training.batches import Batches, class_names, load_batches, sigma_data
+from echosweep.training.batches import (
+    Batches,
+    class_names,
+    load_batches,
+    rows_with_class,
+    sigma_data,
+)
 
 CPU = torch.device("cpu")
 
@@ -56,8 +63,32 @@ def test_label_must_be_a_word_on_every_video(small_store: Path) -> None:
     assert class_names(store, "side") == ("left", "right")
     assert class_names(store, None) == ()
     for label in ("EF", "nothing"):
-        with pytest.raises(UsageError, match="labels that are words: side"):
+        with pytest.raises(UsageError, match=r"of 20 videos .*: side$"):
             class_names(store, label)
+
+
+def test_a_label_is_needed_only_where_training_looks(tmp_path: Path) -> None:
+    """Two train videos lack the sex, which is said of them alone; one val video has no view."""
+    labels: list[tuple[str, dict[str, float | str]]] = [
+        *[("train", {"sex": "F", "view": "4C"}), ("train", {"sex": "M", "view": "2C"})],
+        *[("train", {"view": "2C"}), ("train", {"sex": 1.0, "view": "2C"})],
+        *[("val", {"sex": "F"}), ("val", {"view": "PLAX"}), ("val", {"view": "4C"})],
+    ]
+    images = np.zeros((1, 8, 8), np.uint8)
+    videos = [
+        (Video(f"v{i}", split, labels=words), images) for i, (split, words) in enumerate(labels)
+    ]
+    store = write_store(tmp_path / "store", Preparation((8, 8)), videos)
+    with pytest.raises(UsageError, match=r"sex .*2 of 4 videos.*\(v2, v3\).*: view$"):
+        class_names(store, "sex", "train")
+    with pytest.raises(UsageError, match=r"view is missing on 1 of 7 .*\(v4\).*: none$"):
+        class_names(store, "view")
+    assert class_names(store, "view", "train") == ("2C", "4C")
+    assert rows_with_class(store, store.rows("val"), "view", ("2C", "4C")).tolist() == [6]
+    config = TrainConfig.make({"total_kimg": 1, "label": "view"})
+    batches = load_batches(store, config, CPU)
+    assert batches.labels is not None
+    assert batches.labels.argmax(1).tolist() == [1, 0, 0, 0]
 
 
 def test_sigma_data_is_the_standard_deviation(small_store: Path) -> None:

@@ -1,6 +1,7 @@
 import errno
 import os
 import pickle
+import stat
 import zipfile
 from pathlib import Path
 
@@ -28,6 +29,17 @@ def test_what_was_saved_is_loaded(saved: Path) -> None:
     assert torch.equal(tensors["w"], torch.arange(6.0).reshape(2, 3))
     assert facts["nimg"] == 8
     assert names(saved.parent) == ["000000000008.json", "000000000008.safetensors"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_weights_may_be_read_by_whom_the_umask_allows(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        checkpoint.save(tmp_path / "model", {"w": torch.zeros(2)}, {})
+    finally:
+        os.umask(before)
+    modes = {path.suffix: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys((".json", ".safetensors"), 0o666 & ~umask)
 
 
 @pytest.mark.parametrize("place", [0, 9, -1])

@@ -1,19 +1,19 @@
 """The command line: parse, call, print. No logic, and nothing heavy imported before it is needed.
 
-Results go to stdout (JSON where a machine may read them), progress and errors to stderr. Exit code
-0: done; 1: the work failed; 2: the call was wrong; 130: stopped by Ctrl-C, continue with the same
-command. Options that belong to a config are made from its fields.
+Results go to stdout (JSON where a machine may read them), progress and errors to stderr; who reads
+stderr may go away, and the work goes on. Exit code 0: done; 1: the work failed; 2: the call was
+wrong; 130: stopped by Ctrl-C, continue with the same command. Options that belong to a config are
+made from its fields.
 """
 
-import io
-import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from echosweep import __version__
+from echosweep import __version__, streams
 from echosweep.cli.classifiers import shift, utility
 from echosweep.cli.data import phantom, prepare
 from echosweep.cli.ema import ema
@@ -25,6 +25,7 @@ from echosweep.cli.options import print_json
 from echosweep.cli.report import report
 from echosweep.cli.study import study
 from echosweep.errors import EchoSweepError
+from echosweep.places import prepare_user
 from echosweep.runs import NO_SPACE
 
 
@@ -77,6 +78,9 @@ for _command in (
     app.command(_command)
 
 
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+
+
 def _fail(message: str, code: int) -> int:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return code
@@ -84,14 +88,15 @@ def _fail(message: str, code: int) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
+        prepare_user()
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         print(end="", flush=True)
     except CycloptsError as error:
-        return _fail(str(error), 2)
+        return _fail(_in_plain_words(str(error)), 2)
     except EchoSweepError as error:
         return _fail(str(error), error.exit_code)
-    except BrokenPipeError:  # who reads stdout has had enough: `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError as error:  # not of stdout or stderr, which `streams` forgives
+        return _fail(f"a process that this one works with has ended ({error}); run it again", 1)
     except OSError as error:
         fix = "; free some space and run the same command again" if error.errno in NO_SPACE else ""
         return _fail(f"{error}{fix}", 1)
@@ -100,6 +105,15 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         return _fail(_explain(error), 1)
     return 0
+
+
+def _in_plain_words(text: str) -> str:
+    """Return what cyclopts says without Python's names of types."""
+    return re.sub(
+        r'unable to convert (".*") into (int|float|bool)',
+        lambda found: f"{found[1]} is not {_KINDS[found[2]]}",
+        text,
+    )
 
 
 def _explain(error: Exception) -> str:
@@ -114,11 +128,10 @@ def _explain(error: Exception) -> str:
 
 def main() -> None:
     """Run the command line: the entry point `echosweep`. --debug anywhere shows tracebacks."""
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - some daemons
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path can hold any byte
+    streams.prepare()
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if len(arguments) < len(sys.argv) - 1:
+        prepare_user()
         app(arguments)
     else:
         sys.exit(_run(arguments))

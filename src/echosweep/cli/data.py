@@ -1,9 +1,15 @@
 """From videos to frame stores: phantom, prepare."""
 
 from pathlib import Path
+from typing import Annotated
 
-from echosweep.cli.options import parse_numbers, parse_size
+from cyclopts import Parameter
+
+from echosweep.cli.options import Prepare, print_json, read_config
+from echosweep.config import PrepareConfig
+from echosweep.errors import UsageError
 from echosweep.progress import bar
+from echosweep.runs import command_line
 
 
 def phantom(
@@ -37,79 +43,75 @@ def phantom(
 
     with bar("phantom", "frames") as progress:
         path = make(out, videos, frames, size, seed, workers, progress)
-    print(f"{path}: {videos} videos of {frames} frames. Next: echosweep prepare {path} --out STORE")
+    follow = command_line("prepare", path, "--out", "STORE")
+    print(f"{path}: {videos} videos of {frames} frames. Next: {follow}")
 
 
 def prepare(
     source: Path,
     /,
     *,
-    out: Path,
-    size: str = "64",
-    every: int = 5,
-    kind: str = "auto",
-    fit: str = "crop",
-    filter: str = "lanczos",
-    channels: int = 1,
-    max_excluded: float = 0.05,
-    splits: str = "0.75,0.125,0.125",
-    patient_regex: str | None = None,
-    seed: int = 0,
+    out: Path | None = None,
+    config: Path | None = None,
+    options: Prepare = {},  # noqa: B006
     workers: int | None = None,
+    preview: Path | None = None,
+    name_key: Path | None = None,
+    dry_run: bool = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
-    """Turn videos into a frame store. Interrupted, the same command continues.
+    """Turn videos into a frame store, and say what was decided about them.
+
+    Interrupted, the same command continues.
 
     Parameters
     ----------
     source
-        Folder (EchoNet-Dynamic, videos, DICOM, images), DICOM file or .npy array.
+        Folder (EchoNet, CAMUS, videos, DICOM, images), DICOM file or .npy array.
     out
         Frame store to make.
-    size
-        Pixels: 64, or HEIGHTxWIDTH as 112x112.
-    every
-        Take one frame in this many.
-    kind
-        Kind of source: auto, or one of those listed in docs/data.md.
-    fit
-        crop: the centred square; letterbox: everything, with black bars.
-    filter
-        Antialiased resize filter: lanczos, bicubic, bilinear or box.
-    channels
-        1: grey; 3: colour.
-    max_excluded
-        Stop if more than this share of the videos cannot be used.
-    splits
-        Shares of train, val and test, where the source has no splits of its own.
-    patient_regex
-        Folder of videos: group 1 of this, found in a video's path, is its patient.
-    seed
-        Seed of the splits.
+    config
+        YAML file with any of the options below; options given here win.
     workers
         Decoder processes; default: every core.
+    preview
+        Folder for contact sheets of what is kept, one for each scanner model and screen layout.
+    name_key
+        File for a table of which hash is which file; keep it private.
+    dry_run
+        Say what would be decided without decoding a frame, then stop.
+    as_json
+        Print the decisions as JSON instead of a table.
     """
-    from echosweep.data.prepare import prepare as run
+    from echosweep.data import prepare as run
+    from echosweep.reporting.preparation import text
 
+    settings = read_config(PrepareConfig, config, options)
+    if dry_run:
+        summary = run.dry_run(source, settings, preview=preview, name_key=name_key)
+        print_json(summary) if as_json else print(text(summary))
+        return
+    if out is None:
+        raise UsageError("give --out STORE, or --dry-run")
     with bar("prepare", "frames") as progress:
-        store = run(
-            source,
-            out,
-            size=parse_size(size),
-            every=every,
-            kind=kind,
-            fit=fit,
-            filter=filter,
-            channels=channels,
-            max_excluded=max_excluded,
-            splits=parse_numbers(splits, 3),
-            patient_regex=patient_regex,
-            seed=seed,
+        store = run.prepare(
+            *(source, out),
+            config=settings,
             workers=workers,
+            preview=preview,
+            name_key=name_key,
             progress=progress,
         )
+    summary = store.manifest["summary"]
+    if as_json:
+        print_json(summary)
+        return
     print(
         f"{store.path}: {len(store)} images of {len(store.videos)} videos, "
         f"fingerprint {store.fingerprint}"
     )
-    for name, reason in store.manifest["excluded"].items():
-        print(f"  left out {name}: {reason}")
+    print(text(summary, store.manifest["excluded"]))
+    if preview:
+        print(f"Look at the contact sheets in {preview} before you train.")
+    study = command_line("study", "run", "laptop", "--data", store.path, "--out", "STUDY")
+    print(f"Next: {study} --dry-run")

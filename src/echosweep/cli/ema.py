@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from echosweep.progress import bar
+from echosweep.runs import command_line
 
 
 def ema(run: Path, /, *, length: float, out: Path, at_kimg: float | None = None) -> None:
@@ -23,4 +24,5 @@ def ema(run: Path, /, *, length: float, out: Path, at_kimg: float | None = None)
 
     with bar("read averages", "files") as progress:
         path = make(run, length, out, at_kimg=at_kimg, progress=progress)
-    print(f"{path}: average of length {length:g}. Next: echosweep sample {path} --out STORE")
+    follow = command_line("sample", path, "--out", "STORE")
+    print(f"{path}: average of length {length:g}. Next: {follow}")

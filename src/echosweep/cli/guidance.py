@@ -10,6 +10,7 @@ from echosweep.cli.options import Discriminate, Features, Many, Sample, print_js
 from echosweep.config import DiscriminatorConfig, FeatureConfig, SampleConfig
 from echosweep.errors import UsageError
 from echosweep.progress import bar
+from echosweep.runs import command_line
 
 
 def discriminate(
@@ -54,7 +55,7 @@ def discriminate(
             f"{out}: epoch {record['epoch']} of {record['epochs']}, held-out accuracy "
             f"{record['held_out']['accuracy']:.2f} (trained on: "
             f"{record['training']['accuracy']:.2f}). "
-            f"Next: echosweep sample {model} --guidance {out} --w1 5 --out STORE"
+            f"Next: {command_line('sample', model, '--guidance', out, '--w1', 5, '--out', 'STORE')}"
         )
 
 

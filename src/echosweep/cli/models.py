@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from echosweep.cli.options import Sample, Train, print_json, read_config
 from echosweep.config import SampleConfig, TrainConfig
 from echosweep.progress import bar, leads
+from echosweep.runs import command_line
 
 
 def train(
@@ -51,7 +52,8 @@ def train(
             data, out, config=settings, device=device, tensorboard=tensorboard, progress=progress
         )
     if leads():
-        print(f"{path}: trained. Next: echosweep sample {path} --out STORE --num 1000")
+        follow = command_line("sample", path, "--out", "STORE", "--num", 1000)
+        print(f"{path}: trained. Next: {follow}")
 
 
 def sample(
@@ -106,7 +108,5 @@ def sample(
             progress=progress,
         )
     if store:
-        print(
-            f"{store.path}: {len(store)} images. "
-            f"Next: echosweep evaluate {store.path} REFERENCE_STORE"
-        )
+        follow = command_line("evaluate", store.path, "REFERENCE_STORE")
+        print(f"{store.path}: {len(store)} images. Next: {follow}")

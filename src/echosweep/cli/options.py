@@ -10,12 +10,12 @@ from echosweep.config import (
     Config,
     DiscriminatorConfig,
     FeatureConfig,
+    PrepareConfig,
     Registry,
     SampleConfig,
     TrainConfig,
     registered,
 )
-from echosweep.errors import UsageError
 
 
 def options_of(config: type[Config]) -> Any:
@@ -25,7 +25,7 @@ def options_of(config: type[Config]) -> Any:
     for name, field in config.model_fields.items():
         marks = [mark for mark in field.metadata if isinstance(mark, Registry)]
         choices = f" ({', '.join(marks[0].keys)})" if marks else ""
-        default = "" if field.default is None else f" [default: {field.default}]"
+        default = "" if field.default in (None, ()) else f" [default: {_as_typed(field.default)}]"
         # Lists are one word, 1,2,2: the config splits it.
         kind = str if "tuple" in str(types[name]) else types[name]
         flag = "--" + name.replace("_", "-")
@@ -35,12 +35,19 @@ def options_of(config: type[Config]) -> Any:
     return make(config.__name__ + "Options", fields, total=False)
 
 
+def _as_typed(value: Any) -> str:
+    """Return a default as one would type it: lists with commas."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 if TYPE_CHECKING:
+    Prepare = dict[str, Any]
     Train = dict[str, Any]
     Sample = dict[str, Any]
     Discriminate = dict[str, Any]
     Features = dict[str, Any]
 else:
+    Prepare = Annotated[options_of(PrepareConfig), Parameter(name="*")]
     Train = Annotated[options_of(TrainConfig), Parameter(name="*")]
     Sample = Annotated[options_of(SampleConfig), Parameter(name="*")]
     Discriminate = Annotated[options_of(DiscriminatorConfig), Parameter(name="*")]
@@ -55,27 +62,6 @@ Metrics = Parameter(
 def read_config(kind: type[Config], path: Path | None, given: Any) -> Any:
     """Return the config of a YAML file, if there is one, with the given options on top."""
     return kind.read(path, **given) if path else kind.make(given)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Return (height, width) of 64 or 112x112."""
-    try:
-        sizes = [int(part) for part in text.lower().split("x")]
-        height, width = sizes * 2 if len(sizes) == 1 else sizes
-    except ValueError:
-        raise UsageError(f"--size {text!r} must be as 64 or 112x112") from None
-    return height, width
-
-
-def parse_numbers(text: str, count: int) -> Any:
-    """Return `count` numbers that commas part."""
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != count:
-        raise UsageError(f"{text!r} must be {count} numbers with commas, as 0.75,0.125,0.125")
-    return numbers
 
 
 def print_json(value: Any) -> None:

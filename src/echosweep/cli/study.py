@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 
 from echosweep.cli.options import Many, print_json
 from echosweep.progress import bar
+from echosweep.runs import command_line
 
 study = App(
     name="study",
@@ -93,7 +94,7 @@ def run(
         show=bar,
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )
-    print(f"{page}: the report. Next: echosweep export {out} --out DIR")
+    print(f"{page}: the report. Next: {command_line('export', out, '--out', 'DIR')}")
 
 
 @study.command

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from echosweep import runs
-from echosweep.build import build_extractors
+from echosweep.build import build_extractors, model_path
 from echosweep.commands.epoch_images import (
     Drawing,
     Epoch,
@@ -28,6 +28,7 @@ from echosweep.commands.epoch_images import (
 from echosweep.commands.epoch_record import findings, floor_record, next_command, warnings
 from echosweep.commands.evaluate import with_features
 from echosweep.config import FeatureConfig, SampleConfig, check_choice
+from echosweep.data.provenance import Knowledge, Seen, check_real, count_seen
 from echosweep.data.store import FrameStore
 from echosweep.distributed import world
 from echosweep.errors import UsageError
@@ -38,6 +39,7 @@ from echosweep.evaluation.sets import Side
 from echosweep.progress import Progress, Show, hidden
 from echosweep.reporting import figures
 from echosweep.reporting.epoch_figures import plot_epochs
+from echosweep.training import checkpoint
 
 FIRST_SEED = 1_000_000  # discriminators learn from images of seeds 0, 1, ...: these are new to them
 _REFERENCE = "reference"
@@ -111,14 +113,17 @@ def choose_epoch(
         halves = Splits(task.reference, draw_halves(*task))
         with show(f"distances ({extractor.label})", "sets") as progress:
             distances = _distances(sides, halves, task, extractor, folder, progress)
-        record = _found(found, distances, halves, task, extractor)
+        record = _found(found, distances, halves, task, extractor, _seen(run, found, task))
         chosen = next(e for e in found if e.number == record["choice"]["epoch"])
+        knows = Knowledge.of_rows(task.reference.store, chose=task.reference.rows)
+        record["warnings"] += _keep_choice(chosen, knows)
         record["next"] = next_command(run, chosen, sampling, seed + task.num)
         record["provenance"] = {
             "model": chosen.facts["guides"]["sha256"],
             "reference": task.reference.describe() | {"split": split},
             "sampling": sampling.plain(),
             "seeds": [seed, seed + task.num],
+            "knows": knows.to_json(),
             "environment": runs.environment(),
         }
         runs.write_json(folder / "choice.json", record)
@@ -132,6 +137,7 @@ def _found(
     halves: Splits,
     task: Task,
     extractor: Extractor,
+    seen: Seen,
 ) -> dict[str, Any]:
     """Return what was found, and by what, as JSON."""
     n = task.num // 2
@@ -142,8 +148,34 @@ def _found(
         **findings(epochs, distances, task.by),
         "floor": floor_record(halves.floor()),
         "features": extractor.describe(),
-        "warnings": warnings(task.reference, task.by, n, extractor, epochs),
+        "seen": seen._asdict(),
+        "warnings": warnings(task.reference, task.by, n, extractor, seen),
     }
+
+
+def _seen(model: Path, epochs: Sequence[Epoch], task: Task) -> Seen:
+    """Return how many videos of the reference the model and its discriminator know."""
+    facts = (checkpoint.read_facts(model_path(model)), epochs[0].facts)
+    of_model, of_discriminator = map(Knowledge.of_model, facts)
+    return count_seen(of_model.join(of_discriminator), task.reference.store, task.reference.rows)
+
+
+def _keep_choice(chosen: Epoch, knows: Knowledge) -> list[str]:
+    """Keep the videos that chose with the epoch's weights; return a warning where it cannot be.
+
+    So the images that it guides later know them too.
+    """
+    name = chosen.path.with_suffix("")
+    kept = Knowledge.of_model(checkpoint.read_facts(name)).join(knows).to_json()
+    try:
+        if checkpoint.read_facts(name).get("knows") != kept:
+            checkpoint.amend(name, knows=kept)
+    except OSError as error:
+        return [
+            f"{name}.json cannot be written ({error.strerror}), so images of this epoch will not "
+            "know which videos chose it: report by other videos"
+        ]
+    return []
 
 
 def _configs(
@@ -187,6 +219,7 @@ def _task(
     Raises UsageError for images unlike those of the model, or more than the halves have.
     """
     store = FrameStore.open(data)
+    check_real(store, "--data")
     check_prepared_alike(model, store)
     reference = Side(store, store.rows(split))
     by = "video" if reference.groups.max() > 0 else "frame"
@@ -216,8 +249,7 @@ def _distances(
     progress: Progress,
 ) -> dict[str, Floats]:
     """Return the distances (splits, 2) of each set; those that an earlier call found are read."""
-    described = task.reference.describe()
-    common = [described["content"], described["rows"], *task[1:], extractor.signature]
+    common = [halves.signature, extractor.signature]
     found = {}
     for i, (name, side) in enumerate(sides.items()):
         progress(i, len(sides))

@@ -4,16 +4,24 @@ A search is calibrated on held-out real images, so that a rate of false alarms c
 was found can be looked at on a page and left out of a new store.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from echosweep import runs
+from echosweep import places, runs
 from echosweep.build import build_extractors
 from echosweep.commands.evaluate import with_features
 from echosweep.config import FeatureConfig
+from echosweep.data.provenance import (
+    Knowledge,
+    Seen,
+    check_order,
+    check_real,
+    count_missing,
+    count_seen,
+)
 from echosweep.data.store import FrameStore
 from echosweep.distributed import world
 from echosweep.errors import UsageError
@@ -60,12 +68,15 @@ def copies(
         raise UsageError(f"--features {','.join(config.features)}: copies are compared by one")
     if memory_gb <= 0:
         raise UsageError(f"--memory-gb {memory_gb} is not more than 0")
-    if drop and Path(drop).exists():
-        raise UsageError(f"{drop} exists already; remove it, or choose another --drop")
+    if drop:
+        places.check_free(Path(drop), "--drop")
     with world(config.device) as peers:
         extractor = build_extractors(config.model_copy(update={"features": config.chosen[:1]}))[0]
         made, real = FrameStore.open(generated), FrameStore.open(train)
         held = FrameStore.open(holdout) if holdout else real
+        check_order(made, real, "GENERATED TRAIN")
+        if holdout:
+            check_real(held, "--holdout")
         plain = Side(made, made.rows()), *_split(real, held, train_split, holdout_split)
         check_copies(*plain, rate)
         folder = Path(out) if out else made.path.with_name(made.path.name + ".copies")
@@ -94,6 +105,9 @@ def _record(
     """Return the findings as JSON, with the names of the images and where all came from."""
     generated, train, holdout = sides
     record = found.record()
+    seen = count_seen(Knowledge.of_store(generated.store), holdout.store, holdout.rows)
+    record["seen"] = seen._asdict()
+    record["notes"] += _warnings(generated, train, seen)
     for row in record["images"]:
         row["name"] = _name(generated.store, row["position"])
         row["train_name"] = _name(train.store, row["train_row"])
@@ -107,6 +121,23 @@ def _record(
             "environment": runs.environment(),
         },
     }
+
+
+def _warnings(generated: Side, train: Side, seen: Seen) -> Iterator[str]:
+    """Yield what is doubtful about which videos are searched, and which calibrate (`seen`)."""
+    if seen.trained:
+        yield (
+            f"{seen.trained} of {seen.videos} held-out videos were trained on by the model: "
+            "copies of them raise what counts as innocent, so copies pass; give --holdout videos "
+            "that no training saw"
+        )
+    knows = Knowledge.of_store(generated.store)
+    if missing := count_missing(knows, train.store, train.rows):
+        yield (
+            f"{missing} of the {len(knows.trained)} videos that the model was trained on are not "
+            "searched, so copies of them are not found; give a TRAIN that holds all of them"
+        )
+    yield from seen._replace(trained=0, chose=0).warnings(videos="held out")
 
 
 def _split(

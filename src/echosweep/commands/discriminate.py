@@ -25,6 +25,7 @@ from echosweep.build import build_discriminator, load_model, model_path
 from echosweep.commands.discriminator_split import Split, check_images, split_images, spread
 from echosweep.commands.run_folder import claimed, save_state, states, take
 from echosweep.config import DiscriminatorConfig, TrainConfig
+from echosweep.data.provenance import Knowledge, check_order
 from echosweep.data.store import FrameStore
 from echosweep.diffusion.discriminators import find_classifier
 from echosweep.distributed import World, agree, barrier, world
@@ -75,6 +76,7 @@ def discriminate(
     config, out = _with_weights(DiscriminatorConfig.merge(config, settings)), Path(out)
     facts = checkpoint.read_facts(model_path(model))
     real, made = FrameStore.open(data), FrameStore.open(generated)
+    check_order(made, real, "--data REAL --generated GENERATED")
     check_images(real, made, facts, model, config)
     split = split_images(real, made, config)
     with world(device) as peers:
@@ -116,6 +118,9 @@ class Run:
         count = len(split.held_out_real)
         self.seen = self._load(spread(split.real, count), spread(split.generated, count))
         self.steps = steps_an_epoch(len(split.generated), config)
+        self.knows = Knowledge.of_rows(
+            split.real.store, "train", split.real.rows, split.held_out_real.rows
+        ).to_json()
         self.rows: list[dict[str, Any]] = []
 
     @property
@@ -125,7 +130,7 @@ class Run:
         return {
             "config": self.config.identity(),
             "classifier": weights and runs.sha256_file(weights),
-            "data": runs.signature(self.split.real.store.manifest["sha256"]),
+            "data": self.split.real.store.identity,
             "generated": self.split.generated.store.content,
             "model": self.guides["sha256"],
         }
@@ -242,6 +247,7 @@ class Run:
             "guides": self.guides,
             "data": self.split.real.store.content,
             "generated": self.split.generated.store.content,
+            "knows": self.knows,
             "features": "../features" if self.state.discriminator.frozen_state() else None,
             "accuracy": [
                 [level["sigma"], (level["real"] + level["generated"]) / 2]

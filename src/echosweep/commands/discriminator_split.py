@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from echosweep import rng
+from echosweep import rng, runs
 from echosweep.config import DiscriminatorConfig
 from echosweep.data.store import FrameStore, check_comparable
 from echosweep.errors import UsageError
@@ -108,7 +108,7 @@ def _check_classes(real: FrameStore, facts: Mapping[str, Any]) -> None:
 
 def _check_drawn(generated: FrameStore, facts: Mapping[str, Any], model: str | Path) -> None:
     source = generated.manifest.get("source", {})
-    drawn, again = source.get("sample", {}), f"echosweep sample {model} --out STORE"
+    drawn, again = source.get("sample", {}), runs.command_line("sample", model, "--out", "STORE")
     if source.get("model") != facts["sha256"]:
         raise UsageError(
             f"{generated.path} was not drawn from {model}; give the model (or snapshot) that it "

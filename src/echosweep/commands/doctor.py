@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from echosweep import machine
 from echosweep.errors import EchoSweepError
+from echosweep.streams import table
 
 _DECODERS = ("mjpeg", "h264", "hevc", "mpeg2video", "mpeg4", "gif", "vp9")
 _LOW_MEMORY_GB, _LOW_DISK_GB = 4, 10
@@ -46,15 +47,20 @@ def examine() -> list[Finding]:
 
 
 def print_table(findings: list[Finding]) -> None:
-    """Print findings as a table, the fixes below it."""
+    """Print findings as a table, and the fixes below it: whole lines, to be copied."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[red]missing[/]"}
-    table = Table("", "what", "found", "fix", box=None, padding=(0, 2, 0, 0))
+    console = Console(highlight=False, markup=False)
+    colours = {"ok": "green", "note": "yellow", "missing": "red"}
+    rows = table("", "what", "found")
     for finding in findings:
-        table.add_row(marks[finding.state], finding.what, finding.found, finding.fix)
-    Console().print(table)
+        state = Text(finding.state, style=colours[finding.state])
+        rows.add_row(state, finding.what, finding.found)
+    console.print(rows)
+    for finding in findings:
+        if finding.fix:
+            console.print(f"\n{finding.what}: {finding.fix}", soft_wrap=True)
 
 
 def _torch() -> Finding:
@@ -153,4 +159,4 @@ def _package(module: str, extra: str, purpose: str) -> Finding:
 
 
 def _install(extra: str) -> str:
-    return f'pip install "echosweep\\[{extra}]"'
+    return f'pip install "echosweep[{extra}]"'

@@ -3,7 +3,6 @@
 Invariant: nothing is said of other patients than one where the reference is of one alone.
 """
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ import numpy as np
 
 from echosweep.commands.epoch_images import UNGUIDED, Epoch, stores_of
 from echosweep.config import SampleConfig
+from echosweep.data.provenance import Seen
 from echosweep.evaluation.epoch_choice import Choice, Floats
 from echosweep.evaluation.features import Extractor
 from echosweep.evaluation.floor import spread
 from echosweep.evaluation.sets import FEW_GROUPS, Side
+from echosweep.runs import command_line
 
 
 def findings(epochs: Sequence[Epoch], distances: Mapping[str, Floats], by: str) -> dict[str, Any]:
@@ -52,23 +53,21 @@ def floor_record(values: Floats) -> dict[str, Any]:
 def next_command(model: Path, epoch: Epoch, sampling: SampleConfig, seed: int) -> str:
     """Return the command that draws from the chosen epoch, from seeds that did not choose it."""
     config = SampleConfig.merge(sampling, {"guidance": epoch.path})
-    words = ["echosweep", "sample", str(model)]
+    words = ["sample", str(model)]
     for name, value in config.model_dump(mode="json", exclude_defaults=True).items():
         flag = "--" + name.replace("_", "-")
         words += [flag] if value is True else [flag, str(value)]
-    return shlex.join([*words, "--seed", str(seed), "--num", "50000", "--out", "STORE"])
+    return command_line(*words, "--seed", seed, "--num", 50000, "--out", "STORE")
 
 
-def warnings(
-    reference: Side, by: str, n: int, extractor: Extractor, epochs: Sequence[Epoch]
-) -> list[str]:
-    """Return what a reader must know. n: images in each half."""
-    return [*extractor.notes, *_warnings(reference, by, n, extractor.dims, epochs[0].facts)]
+def warnings(reference: Side, by: str, n: int, extractor: Extractor, seen: Seen) -> list[str]:
+    """Return what a reader must know. n: images in each half. seen: of the reference's videos."""
+    # Videos that were held out from a discriminator, or chose before, may choose.
+    known = seen._replace(chose=0).warnings("the discriminator, or the model,")
+    return [*extractor.notes, *_warnings(reference, by, n, extractor.dims), *known]
 
 
-def _warnings(
-    reference: Side, by: str, n: int, dims: int, facts: Mapping[str, Any]
-) -> Iterator[str]:
+def _warnings(reference: Side, by: str, n: int, dims: int) -> Iterator[str]:
     groups = int(reference.groups.max()) + 1
     if by == "frame":
         yield (
@@ -84,12 +83,6 @@ def _warnings(
         yield (
             f"{n} images a half for {dims} features: the covariance has rank {n - 1} at most, so "
             "only the order of the epochs and the control counts"
-        )
-    store = reference.store
-    if facts.get("data") == store.content and "train" in store.splits[reference.rows]:
-        yield (
-            "the reference holds images that the discriminator was trained on, so epochs that know "
-            "them by heart look good; choose on held-out videos: --split test"
         )
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from echosweep import runs
 from echosweep.build import build_extractors
 from echosweep.config import FeatureConfig, check_choice
-from echosweep.data.store import FrameStore, check_comparable, was_trained_on
+from echosweep.data.provenance import Knowledge, Seen, check_order, count_seen, pair_notes
+from echosweep.data.store import FrameStore, check_comparable
 from echosweep.distributed import World, world
 from echosweep.errors import UsageError
 from echosweep.evaluation import METRICS
@@ -59,10 +60,10 @@ def evaluate(
     settings: fields of FeatureConfig (features, inception, ...), on top of `config`.
 
     The record is JSON: metrics, intervals (95 %) and details by extractor ("images" for metrics
-    of images themselves), features, n_generated, n_reference, provenance, warnings. Under
-    `torchrun` processes share the features, and only the first returns the record. Raises
-    UsageError for what was asked for wrongly, EchoSweepError for damaged data, both before any
-    feature is computed.
+    of images themselves), features, n_generated, n_reference, seen (how many videos of the split
+    the model knows), provenance, warnings. Under `torchrun` processes share the features, and only
+    the first returns the record. Raises UsageError for what was asked for wrongly, EchoSweepError
+    for damaged data, both before any feature is computed.
     """
     config, chosen = FeatureConfig.merge(config, settings), _chosen_metrics(metrics)
     if seed < 0:
@@ -71,6 +72,7 @@ def evaluate(
     with world(config.device) as peers:
         extractors = build_extractors(config) if by_features else []
         made, real = FrameStore.open(generated), FrameStore.open(reference)
+        check_order(made, real)
         check_comparable(made, real, allow_difference)
         pair = _pair(made, real, num, split, seed, any(METRICS[n].of == "pool" for n in chosen))
         for name in chosen:
@@ -160,13 +162,16 @@ def _record(
         details.setdefault(label, {})[name] = result.details
         warnings += [f"{label} {name}: {note}" for note in result.notes]
     generated, reference = pair
+    real = reference.store
+    seen = count_seen(Knowledge.of_store(generated.store), real, real.rows(drawn["split"]))
     return {
         "metrics": metrics,
         "intervals": intervals,
         "n_generated": len(generated),
         "n_reference": len(reference),
         "features": {extractor.label: extractor.describe() for extractor in extractors},
-        "warnings": [*warnings, *_warnings(pair, drawn["split"])],
+        "seen": seen._asdict(),
+        "warnings": [*warnings, *_warnings(pair, seen)],
         "provenance": {
             "generated": generated.describe(),
             "reference": reference.describe() | drawn,
@@ -181,7 +186,7 @@ def _exact_name(name: str, exact: str) -> str:
     return exact + name[2:] if name == "fd" or name.startswith("fd_") else name
 
 
-def _warnings(pair: Pair, split: str | None) -> Iterator[str]:
+def _warnings(pair: Pair, seen: Seen) -> Iterator[str]:
     made, real = pair.generated.store, pair.reference.store
     if len(pair.generated) != len(pair.reference):
         yield (
@@ -190,11 +195,8 @@ def _warnings(pair: Pair, split: str | None) -> Iterator[str]:
         )
     if made.content == real.content:
         yield "both stores hold the same images"
-    if was_trained_on(made, real, split):
-        yield (
-            "the reference holds images that the model was trained on, so copies of them look "
-            "good; compare with held-out videos: --split test"
-        )
+    yield from pair_notes(made, real)
+    yield from seen.warnings()
 
 
 def _pictures(pair: Pair, measured: dict[str, Pair]) -> Pictures:

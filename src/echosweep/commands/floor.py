@@ -12,6 +12,7 @@ from echosweep import runs
 from echosweep.build import build_extractors
 from echosweep.commands.evaluate import with_features
 from echosweep.config import FeatureConfig, check_choice
+from echosweep.data.provenance import check_real
 from echosweep.data.store import FrameStore
 from echosweep.distributed import world
 from echosweep.errors import UsageError
@@ -56,6 +57,7 @@ def floor(
     with world(config.device) as peers:
         extractors = build_extractors(config)
         opened = FrameStore.open(store)
+        check_real(opened, "the optimal distance")
         side = Side(opened, opened.rows(split))
         n = min(largest_half(side, kind, num, splits, seed) for kind in by)
         cache = runs.cache_folder(config.cache)

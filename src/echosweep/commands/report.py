@@ -40,12 +40,21 @@ def _pictures(study: Study) -> tuple[dict[str, Images], list[str]]:
     for title, path, split in (("real, split test", study.data["path"], "test"), *_drawn(study)):
         try:
             store = FrameStore.open(study.path / path, verify=False)
-            if split and store.content != study.data["content"]:
-                raise EchoSweepError(f"{path} holds other images than those of the study")
+            if split and not _is_of(store, study):
+                raise EchoSweepError(
+                    f"{path} holds other images than those of the study, or splits them otherwise"
+                )
             pictures[title] = _spread(store, store.rows(split))
         except EchoSweepError as error:
             notes.append(f"no images ({title}): {error}")
     return pictures, notes
+
+
+def _is_of(store: FrameStore, study: Study) -> bool:
+    """Say whether a store is the data of the study; older studies name the images alone."""
+    if "identity" in study.data:
+        return bool(store.identity == study.data["identity"])
+    return bool(store.content == study.data["content"])
 
 
 def _drawn(study: Study) -> Iterator[tuple[str, str, None]]:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from echosweep import runs
-from echosweep.config import Config
+from echosweep.config import Config, changes
 from echosweep.distributed import World, barrier
 from echosweep.errors import UsageError
 from echosweep.training import checkpoint
@@ -71,14 +71,9 @@ def _check_same_run(out: Path, found: dict[str, Any], wanted: dict[str, Any]) ->
     for name, said in _SAID.items():
         if found.get(name) != wanted.get(name):
             raise UsageError(f"{out} {said}; choose another --out")
-    was, now = found["config"], wanted["config"]
-    changes = [
-        f"{name} was {was.get(name)!r}, now {now.get(name)!r}"
-        for name in {**was, **now}
-        if was.get(name) != now.get(name)
-    ]
-    if changes:
+    different = changes(found["config"], wanted["config"])
+    if different:
         raise UsageError(
-            f"{out} is a run with other settings ({'; '.join(changes)}); "
+            f"{out} is a run with other settings ({'; '.join(different)}); "
             "give the same again to continue it, or choose another --out"
         )

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from echosweep import compute, runs
+from echosweep import compute, places, runs
 from echosweep.build import build_sampler, load_model, model_path
 from echosweep.config import SampleConfig, check_choice
+from echosweep.data.provenance import Knowledge
 from echosweep.data.store import INDEX_DTYPE, FrameStore, Preparation
 from echosweep.diffusion.denoiser import Denoiser
 from echosweep.diffusion.samplers import nfe
@@ -58,8 +59,7 @@ def sample(
     UsageError for wrong settings or an `out` that is there already.
     """
     _check_numbers(num, seed, batch)
-    if Path(out).exists():  # also known below, but maybe minutes of compiling later
-        raise UsageError(f"{out} exists already; remove it, or choose another --out")
+    places.check_free(Path(out))  # also known below, but maybe minutes of compiling later
     if grid:
         runs.check_writable(Path(grid))
     config, path = SampleConfig.merge(config, settings), model_path(model)
@@ -96,6 +96,7 @@ def sample(
                 progress,
                 labels=partial(_labels, facts, denoiser.image_shape, config) if classes else None,
                 known=known if known and _same_but_seeds(known, task) else None,
+                about={"knows": _knowledge(facts, config).to_json()},
             )
     if store and grid:
         figures.save(figures.contact_sheet(store.images[:_GRID_IMAGES], 8), Path(grid))
@@ -112,6 +113,14 @@ def _source(facts: dict[str, Any], config: SampleConfig) -> dict[str, Any]:
         "nimg": facts["nimg"],
         "sample": describe(config),
     }
+
+
+def _knowledge(facts: dict[str, Any], config: SampleConfig) -> Knowledge:
+    """Return which videos the model and what guides it were trained on, and which chose it."""
+    knows = Knowledge.of_model(facts)
+    if config.guidance is None:
+        return knows
+    return knows.join(Knowledge.of_model(checkpoint.read_facts(model_path(config.guidance))))
 
 
 def _prepare(

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from echosweep import runs
 from echosweep.config import check_choice
-from echosweep.data.store import FrameStore, check_comparable, was_trained_on
+from echosweep.data.provenance import Knowledge, Seen, check_order, count_seen, pair_notes
+from echosweep.data.store import FrameStore, check_comparable
 from echosweep.distributed import world
 from echosweep.errors import UsageError
 from echosweep.evaluation import CLASSIFIERS
@@ -98,10 +99,12 @@ def shift(
         progress(0, len(columns))
         record = _measured(folds, fits) | _explained(columns, reference_side)
         progress(len(columns), len(columns))
+    seen = _seen(columns, real, split)
     record |= {
         "settings": asdict(settings) | {"repeats": repeats},
+        "seen": {name: found._asdict() for name, found in seen.items()},
         "warnings": [
-            *_warnings(columns, reference_side, split),
+            *_warnings(columns, reference_side, seen),
             *_cautions(record, folds, settings, floor),
         ],
         "provenance": {name: side.describe() for name, side in columns.items()}
@@ -138,6 +141,7 @@ def _sides(
 ) -> tuple[dict[str, Side], Side]:
     """Return the generated sides by column, and the reference, all of as many images."""
     for store in made.values():
+        check_order(store, real)
         check_comparable(store, real)
     if num is None:
         num = min(len(real.rows(split)), *map(len, made.values()))
@@ -203,16 +207,24 @@ def _explained(columns: Mapping[str, Side], reference: Side) -> dict[str, Any]:
     }
 
 
-def _warnings(columns: Mapping[str, Side], reference: Side, split: str | None) -> Iterator[str]:
+def _seen(columns: Mapping[str, Side], real: FrameStore, split: str | None) -> dict[str, Seen]:
+    """Return how many videos of the split each column's model knows."""
+    rows = real.rows(split)
+    return {
+        name: count_seen(Knowledge.of_store(side.store), real, rows)
+        for name, side in columns.items()
+    }
+
+
+def _warnings(
+    columns: Mapping[str, Side], reference: Side, seen: Mapping[str, Seen]
+) -> Iterator[str]:
     """Yield what is doubtful about the sets themselves."""
     for name, side in columns.items():
         if side.store.content == reference.store.content:
             yield f"the {name} images are those of the reference store itself"
-        if was_trained_on(side.store, reference.store, split):
-            yield (
-                f"the reference holds images that the model of the {name} images was trained on, "
-                "so copies of them pass as real; compare with held-out videos: --split test"
-            )
+        yield from (f"{name}: {note}" for note in pair_notes(side.store, reference.store))
+        yield from seen[name].warnings(f"the model of the {name} images")
 
 
 def _cautions(

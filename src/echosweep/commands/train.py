@@ -22,6 +22,7 @@ from echosweep import compute, runs
 from echosweep.build import build_denoiser, build_sampler
 from echosweep.commands.run_folder import claimed, save_state, states, take
 from echosweep.config import SampleConfig, TrainConfig
+from echosweep.data.provenance import Knowledge
 from echosweep.data.store import FrameStore
 from echosweep.devices import pick_device
 from echosweep.distributed import World, agree, barrier, world
@@ -30,7 +31,14 @@ from echosweep.progress import Progress, silent
 from echosweep.reporting import figures
 from echosweep.sampling import draw_images
 from echosweep.training import checkpoint
-from echosweep.training.batches import class_names, load_batches, load_rows, rows_of, sigma_data
+from echosweep.training.batches import (
+    class_names,
+    load_batches,
+    load_rows,
+    rows_of,
+    rows_with_class,
+    sigma_data,
+)
 from echosweep.training.estimate import estimate, fitting_micro_batch
 from echosweep.training.log import Log
 from echosweep.training.loop import (
@@ -78,7 +86,8 @@ def plan(data: str | Path, *, config: TrainConfig, device: str | None = None) ->
     """Return what `train` would do: the settings, the network's size, memory and time here."""
     store, picked = FrameStore.open(data, verify=False), pick_device(device)
     rows = rows_of(store, config)
-    denoiser = build_denoiser(config, store.preparation, class_names(store, config.label))
+    classes = class_names(store, config.label, config.split)
+    denoiser = build_denoiser(config, store.preparation, classes)
     return {
         "config": config.model_dump(mode="json"),
         "data": {
@@ -97,7 +106,9 @@ class Run:
     def __init__(self, out: Path, config: TrainConfig, store: FrameStore, peers: World) -> None:
         share_of_batch(config, peers)
         self.out, self.config, self.store, self.peers = out, config, store, peers
-        self.classes, _ = class_names(store, config.label), rows_of(store, config)
+        rows = rows_of(store, config)
+        self.classes = class_names(store, config.label, config.split)
+        self.knows = Knowledge.of_rows(store, config.split, rows).to_json()
         torch.manual_seed(config.seed)
         denoiser = build_denoiser(config, store.preparation, self.classes).to(peers.device)
         self.state = TrainState.new(denoiser, config)
@@ -108,8 +119,7 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """Return what decides the result: config, data and their signature (`train_sig`)."""
         # Not the images alone: the same ones split otherwise would let test videos into training.
-        data = runs.signature(self.store.manifest["sha256"])
-        what = {"config": self.config.identity(), "data": data}
+        what = {"config": self.config.identity(), "data": self.store.identity}
         return {**what, "train_sig": runs.signature(what)}
 
     def open(self) -> None:
@@ -224,6 +234,7 @@ class Run:
             "classes": list(self.classes),
             "train_sig": self.identity["train_sig"],
             "data": self.store.content,
+            "knows": self.knows,
         }
 
     def _checkpoint(self) -> None:
@@ -266,10 +277,15 @@ class Run:
             figures.save(figures.contact_sheet(images, columns), path.with_suffix(".png"))
 
     def _held_out_loss(self) -> float | None:
-        """Return the averaged weights' loss on the val split, None where there is none."""
+        """Return the averaged weights' loss on the val split, None where there is none.
+
+        Images of a class that training does not have are left out.
+        """
         if "val" not in self.store.splits or self.config.split in ("val", "all"):
             return None
-        rows = self.store.rows("val")
+        rows = rows_with_class(self.store, self.store.rows("val"), self.config.label, self.classes)
+        if not len(rows):
+            return None
         rows = rows[:: -(-len(rows) // _HELD_OUT_IMAGES)]
         held_out = load_rows(self.store, rows, self.config, self.classes)
         loss = held_out_loss(self.state.average, held_out, self.fitted, self.peers.device)

@@ -10,7 +10,8 @@ from typing import Any
 
 from echosweep import runs
 from echosweep.config import check_choice
-from echosweep.data.store import FrameStore, was_trained_on
+from echosweep.data.provenance import Knowledge, Seen, check_order, count_seen, pair_notes
+from echosweep.data.store import FrameStore
 from echosweep.distributed import world
 from echosweep.errors import UsageError
 from echosweep.evaluation import CLASSIFIERS
@@ -50,8 +51,9 @@ def utility(
     utility.json, utility.png and the networks' outputs, by default beside `generated`.
 
     The record: worth and gain with intervals, arms, n_test (see `judge`), n, labels ("generated" or
-    "teacher"), classifier, settings, warnings, provenance. Under `torchrun` only the first process
-    works and returns it. Raises UsageError, before any training, for what could tell nothing.
+    "teacher"), classifier, settings, seen (how many videos of the test the generator knows),
+    warnings, provenance. Under `torchrun` only the first process works and returns it. Raises
+    UsageError, before any training, for what could tell nothing.
     """
     check_choice("classifier", classifier, list(CLASSIFIERS))
     if min(epochs, batch - 1, repeats, seed + 1) < 1 or not lr > 0:
@@ -61,6 +63,7 @@ def utility(
         )
     with world(device) as peers:
         made, real = FrameStore.open(generated), FrameStore.open(reference)
+        check_order(made, real)
         trial = set_up(
             made, real, label, num=num, test_split=test_split, teacher=teacher, seed=seed
         )
@@ -68,6 +71,7 @@ def utility(
         runs.check_writable(folder / "utility.json")
     if peers.rank > 0:
         return None
+    seen = count_seen(Knowledge.of_store(made), real, real.rows(test_split))
     settings = FitSettings(epochs, lr, batch, seed)
     fits = Fits(trial, folder / "fits", classifier, settings, peers.device)
     with runs.locked(folder), show(f"utility for {label}", "images") as progress:
@@ -78,7 +82,8 @@ def utility(
             "labels": "teacher" if trial.by_teacher else "generated",
             "classifier": classifier,
             "settings": {"epochs": epochs, "lr": lr, "batch": batch, "repeats": repeats},
-            "warnings": [*found["warnings"], *_warnings(trial, test_split)],
+            "seen": seen._asdict(),
+            "warnings": [*found["warnings"], *_warnings(trial, seen)],
             "provenance": {
                 "generated": trial.generated.describe() | {"seed": seed},
                 "reference": trial.real.describe() | {"split": "train", "seed": seed},
@@ -91,15 +96,14 @@ def utility(
     return record
 
 
-def _warnings(trial: Trial, test_split: str) -> Iterator[str]:
+def _warnings(trial: Trial, seen: Seen) -> Iterator[str]:
     made, real = trial.generated.store, trial.real.store
+    yield from pair_notes(made, real)
+    yield from seen.warnings("the generator", "of the test")
+    if seen.trained:
+        yield "images of the generator may show the test patients; train it on split train"
     trained_on = made.manifest.get("source", {}).get("trained_on")
-    if was_trained_on(made, real, test_split):
-        yield (
-            f"the generator was trained on split {test_split!r} too: its images may show the test "
-            "patients; train it on split train"
-        )
-    elif trained_on not in (None, real.content):
+    if seen.by_name and trained_on not in (None, real.content):
         yield (
             "the generator was trained on another store: see to it that no test patient is in it, "
             "or its images may show them"

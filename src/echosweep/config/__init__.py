@@ -7,12 +7,12 @@ from echosweep.config.base import (
     Config,
     Registry,
     check_choice,
-    nearest,
     read_yaml,
     registered,
 )
 from echosweep.config.discriminator import DiscriminatorConfig
 from echosweep.config.features import FeatureConfig
+from echosweep.config.messages import changes, nearest
 from echosweep.config.prepare import PrepareConfig
 from echosweep.config.sample import SampleConfig
 from echosweep.config.train import TrainConfig
@@ -25,6 +25,7 @@ __all__ = [
     "Registry",
     "SampleConfig",
     "TrainConfig",
+    "changes",
     "check_choice",
     "nearest",
     "read_yaml",

@@ -6,18 +6,21 @@ Nothing here imports torch: names are checked against the registries' source tex
 """
 
 import ast
-import difflib
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from echosweep import runs
+from echosweep.config.messages import explain, nearest
 from echosweep.errors import UsageError
 
 _PACKAGE = Path(__file__).parents[1]
+_SWITCHES = {"true": "on", "yes": "on", "on": "on", "false": "off", "no": "off", "off": "off"}
+_WORDS = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")  # of more than YAML 1.2 has
 
 
 @cache
@@ -34,12 +37,6 @@ def registered(package: str, registry: str) -> tuple[str, ...]:
             assert isinstance(node.value, ast.Dict)
             return tuple(ast.literal_eval(key) for key in node.value.keys if key is not None)
     raise AssertionError(f"no literal dict {registry} in {package}/__init__.py")
-
-
-def nearest(name: str, allowed: tuple[str, ...] | list[str]) -> str:
-    """Return "; did you mean 'x'?" where an allowed name is close to `name`, else ""."""
-    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def check_choice(what: str, name: str, allowed: tuple[str, ...] | list[str]) -> str:
@@ -73,13 +70,25 @@ class Config(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            raise UsageError("; ".join(cls._explain(e, where) for e in error.errors())) from None
+            raise UsageError(explain(error.errors(), cls, values, where)) from None
 
     @classmethod
     def merge(cls, config: Self | None, settings: Mapping[str, Any]) -> Self:
         """Return `config`, or the default one, with `settings` on top."""
         given = config.model_dump(exclude_unset=True) if config else {}
         return cls.make({**given, **settings})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_switches(cls, values: Any) -> Any:
+        """Take true and yes for on, false and no for off, where on and off are the words."""
+        if not isinstance(values, Mapping):
+            return values
+        taken = dict(values)
+        for name, field in cls.model_fields.items():
+            if name in taken and {"on", "off"} <= {*get_args(field.annotation)}:
+                taken[name] = _SWITCHES.get(str(taken[name]).lower(), taken[name])
+        return taken
 
     @model_validator(mode="after")
     def _check_registered(self) -> Self:
@@ -90,16 +99,6 @@ class Config(BaseModel):
                     for chosen in (value,) if isinstance(value, str) else value:
                         check_choice(name, chosen, mark.keys)
         return self
-
-    @classmethod
-    def _explain(cls, error: Any, where: str) -> str:
-        path = ".".join(map(str, error["loc"]))
-        if error["type"] == "extra_forbidden":
-            allowed = list(cls.model_fields)
-            hint = nearest(path, allowed) or f"; known: {', '.join(allowed)}"
-            return f"unknown {where} {path!r}{hint}"
-        message = error["msg"].removeprefix("Value error, ")
-        return f"{where} {path} = {error['input']!r}: {message}" if path else message
 
     @classmethod
     def read(cls, path: str | Path, **overrides: Any) -> Self:
@@ -114,11 +113,14 @@ class Config(BaseModel):
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file; raise UsageError where there is none."""
+    """Return the mapping in a YAML file; raise UsageError where there is none.
+
+    As in YAML 1.2, on, off, yes and no are words, and 1e-3 is a number.
+    """
     import yaml  # here, not above: `--help` need not wait for it
 
     try:
-        values = yaml.safe_load(Path(path).read_bytes())
+        values = yaml.load(Path(path).read_bytes(), _loader())
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -126,6 +128,24 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold `name: value` lines, not {type(values).__name__}")
     return {str(name): value for name, value in values.items()}
+
+
+@cache
+def _loader() -> Any:
+    """Return PyYAML's safe loader, which reads YAML 1.1, with the plain words of YAML 1.2."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag not in _WORDS]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    truth, power = re.compile("(?i:true|false)$"), re.compile(r"[-+]?\d[\d_]*(\.\d*)?[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", truth, list("tTfF"))
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", power, list("-+0123456789"))
+    return Loader
 
 
 def split_at_commas(value: Any) -> Any:

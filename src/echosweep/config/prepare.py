@@ -1,5 +1,6 @@
 """How videos become a frame store."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -7,6 +8,8 @@ from pydantic import Field, field_validator
 from echosweep.config.base import Config, PositiveInt, Registry, split_at_commas
 
 MIN_SIDE, MAX_SIDE = 8, 1024
+Fit = Literal["crop", "letterbox"]
+Filter = Literal["lanczos", "bicubic", "bilinear", "box"]
 SCREENS = ("doppler", "mmode", "split", "still", "other")
 """What a DICOM image can be besides a 2D video: `--keep` names those that are prepared too."""
 _SPLITS = "three shares (train, val, test) that sum to 1, as 0.75,0.125,0.125"
@@ -20,12 +23,10 @@ class PrepareConfig(Config):
     kind: Annotated[str, Registry("data", "SOURCES", ("auto",))] = Field(
         "auto", description="kind of source; auto: by the files that are there"
     )
-    fit: Literal["crop", "letterbox"] = Field(
+    fit: Fit = Field(
         "crop", description="crop: the centred square; letterbox: everything, with black bars"
     )
-    filter: Literal["lanczos", "bicubic", "bilinear", "box"] = Field(
-        "lanczos", description="antialiased resize filter"
-    )
+    filter: Filter = Field("lanczos", description="antialiased resize filter")
     channels: Literal[1, 3] = Field(1, description="1: grey; 3: colour")
     max_excluded: Annotated[float, Field(ge=0, le=1)] = Field(
         0.05, description="stop if more than this share of the videos cannot be used"
@@ -81,9 +82,13 @@ class PrepareConfig(Config):
     @field_validator("size", mode="before")
     @classmethod
     def _one_or_two(cls, value: Any) -> Any:
-        parts = value.lower().split("x") if isinstance(value, str) else value
+        parts = re.split("[x,]", value.lower()) if isinstance(value, str) else value
         parts = [parts] if isinstance(parts, int) else list(parts)
-        return parts * 2 if len(parts) == 1 else parts
+        try:
+            height, width = (int(part) for part in (parts * 2 if len(parts) == 1 else parts))
+        except ValueError:
+            raise ValueError("write 64, or HEIGHTxWIDTH as 112x112") from None
+        return height, width
 
     @field_validator("size")
     @classmethod
@@ -93,12 +98,16 @@ class PrepareConfig(Config):
                 raise ValueError(f"a side of {side} is not in {MIN_SIDE} to {MAX_SIDE} pixels")
         return size
 
-    _lists = field_validator("splits", "keep", mode="before")(split_at_commas)
+    _lists = field_validator("keep", mode="before")(split_at_commas)
 
-    @field_validator("splits")
+    @field_validator("splits", mode="before")
     @classmethod
-    def _shares(cls, splits: tuple[float, float, float]) -> tuple[float, float, float]:
-        if min(splits) < 0 or abs(sum(splits) - 1) > 1e-6:
+    def _shares(cls, value: Any) -> Any:
+        try:
+            splits = tuple(float(part) for part in split_at_commas(value))
+        except (TypeError, ValueError):
+            splits = ()
+        if len(splits) != 3 or min(splits) < 0 or abs(sum(splits) - 1) > 1e-6:
             raise ValueError(f"write {_SPLITS}")
         return splits
 

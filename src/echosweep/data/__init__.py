@@ -4,7 +4,7 @@ A source is a module with the functions of `source.Source`; its line here makes 
 know it. `--kind auto` takes the one that finds its files in the folder.
 """
 
-from echosweep.data import array, dicom, echonet, folder, images
+from echosweep.data import array, camus, dicom, echonet, folder, images
 from echosweep.data.source import Source
 
 SOURCES: dict[str, Source] = {
@@ -13,4 +13,5 @@ SOURCES: dict[str, Source] = {
     "dicom": dicom,
     "images": images,
     "array": array,
+    "camus": camus,
 }

@@ -1,14 +1,16 @@
-"""A NumPy file of uint8 pixels, told apart by its shape.
+"""A NumPy file of uint8 pixels; its axes are told apart by its shape, or named by `--axes`.
 
-    (N, H, W)     (N, H, W, 3)       N images, each a video of its own
-    (V, T, H, W)  (V, T, H, W, 3)    V videos of T frames
+    NHW   (N, H, W)       NHWC   (N, H, W, C)       NCHW   (N, C, H, W)       N images
+    VTHW  (V, T, H, W)    VTHWC  (V, T, H, W, C)    VTCHW  (V, T, C, H, W)    V videos of T frames
 
-A last axis of 3 is colour. Invariant: nothing but plain numbers is ever loaded, never pickles.
+Each image is a video of its own. C is 3 (colour) or 1 (grey). No side is below 8 pixels, so a
+shape and a number of frames have one reading. Invariant: nothing but plain numbers is ever loaded,
+never pickles.
 """
 
 import functools
-import zipfile
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,81 +19,228 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from echosweep.config import PrepareConfig
-from echosweep.data.source import Clip, Frame, Listing
+from echosweep.config.prepare import MIN_SIDE
+from echosweep.data.source import Broken, Clip, Frame, Listing
 from echosweep.data.tree import FileTree
 from echosweep.errors import UsageError
 
+SUFFIXES = (".npy", ".npz")
 LOOKS_FOR = "a NumPy file (.npy, or .npz with one array)"
+_AXES = ("NHW", "NHWC", "NCHW", "VTHW", "VTHWC", "VTCHW")
+_COLOURS = (1, 3)
+_LOOKED_AT = 64  # rows whose values choose the advice: an array may be larger than the memory
+Shape = tuple[int, ...]
 
 
 def count(tree: FileTree) -> int:
     """Return how many .npy and .npz files `tree` holds."""
-    return len(tree.ending((".npy", ".npz")))
+    return len(tree.ending(SUFFIXES))
 
 
 def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     """Return a clip for each image or video of the array.
 
-    Raises UsageError unless there is one uint8 array of one of the four shapes.
+    Args:
+        tree: One array, or a folder with one.
+        config: `axes` names the axes; "auto" reads them from the shape.
+
+    Raises:
+        UsageError: There is not exactly one array, or it is not uint8, or of another shape.
     """
-    found = tree.ending((".npy", ".npz"))
-    if len(found) != 1:
-        raise UsageError(f"{tree.root} holds {len(found)} arrays; give one .npy file")
-    videos = _load(found[0])
-    digits = len(str(len(videos) - 1))
-    listed = [
-        Clip(name=f"{row:0{digits}}", path=found[0], item=row, frames=videos.shape[1])
-        for row in range(len(videos))
-    ]
-    return Listing(listed, f"{len(videos)} videos of {videos.shape[1]} frames in one array")
+    path = _only_file(tree)
+    array = _load(path)
+    axes = _guess(array.shape, path) if config.axes == "auto" else config.axes
+    _check_shape(array.shape, axes, path)
+    if array.dtype != np.uint8:
+        raise UsageError(
+            f"{path} holds {array.dtype}, uint8 (0 to 255) is needed; {_advice(array)}"
+        )
+    rows, frames = len(array), _frames(array.shape, axes)
+    digits = len(str(rows - 1))
+    listed = [Clip(f"{row:0{digits}}", path, item=row, frames=frames) for row in range(rows)]
+    return Listing(listed, _layout(array.shape, axes), notes=_notes(config, axes, array.shape))
 
 
 def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
-    """Yield every `every`-th frame of the clip's row."""
-    video = _load(clip.path)[clip.item]
+    """Yield every `every`-th frame of the clip's row; raise Broken if the file has changed."""
+    try:
+        array = _load(clip.path)
+        axes = _axes_of(array.shape, clip.frames)
+    except UsageError:
+        axes = ""
+    if not axes or array.dtype != np.uint8 or clip.item >= len(array):
+        raise Broken(f"{clip.path.name} has changed since it was listed")
+    video = _as_video(array[clip.item], axes[1:])
     for number in range(0, len(video), every):
         yield Frame(number, Image.fromarray(np.ascontiguousarray(video[number])))
 
 
-def _load(path: Path) -> NDArray[np.uint8]:
-    """Return the array in `path` as (V, T, H, W) or (V, T, H, W, 3), memory-mapped if .npy."""
+def content(clip: Clip) -> str:
+    """Return the hash of the clip's own row: the file holds all clips."""
+    row = np.ascontiguousarray(_load(clip.path)[clip.item])
+    return hashlib.sha256(repr(row.shape).encode() + row.tobytes()).hexdigest()[:16]
+
+
+def _axes_of(shape: Shape, frames: int) -> str:
+    """Return the axes of an array with so many frames a row; "" if there are none."""
+    fitting = (axes for axes in _AXES if not _misfit(shape, axes))
+    return next((axes for axes in fitting if _frames(shape, axes) == frames), "")
+
+
+def _as_video(row: NDArray[np.uint8], axes: str) -> NDArray[np.uint8]:
+    """Return one row of the array as (T, H, W) or (T, H, W, 3); `axes` names the row's own."""
+    if "C" in axes:
+        row = np.moveaxis(row, axes.index("C"), -1)
+        row = row[..., 0] if row.shape[-1] == 1 else row
+    return row if "T" in axes else row[None]
+
+
+# --- the shape ------------------------------------------------------------------------------
+
+
+def _guess(shape: Shape, path: Path) -> str:
+    """Return the axes of an array of `shape`; raise UsageError where nothing fits."""
+    if len(shape) == 3:
+        return "NHW"
+    if len(shape) == 4:
+        return "NHWC" if shape[3] <= 4 else "NCHW" if shape[1] in _COLOURS else "VTHW"
+    if len(shape) == 5:
+        return "VTCHW" if shape[4] > 4 and shape[2] in _COLOURS else "VTHWC"
+    one = "; one image is read as array[None]" if len(shape) == 2 else ""
+    raise UsageError(f"{path} has shape {shape}; what can be read: {_readable()}{one}")
+
+
+def _check_shape(shape: Shape, axes: str, path: Path) -> None:
+    if misfit := _misfit(shape, axes):
+        raise UsageError(
+            f"{path} has shape {shape}, as {_in_words(axes)} {misfit}; {_mend(shape, axes)}"
+        )
+
+
+def _misfit(shape: Shape, axes: str) -> str:
+    """Return why `shape` cannot be read as `axes`; "" if it can be."""
+    if len(shape) != len(axes):
+        return f"it has {len(shape)} axes, not {len(axes)}"
+    sides = dict(zip(axes, shape, strict=True))
+    if 0 in shape:
+        return "it has no pixels"
+    if sides.get("C", 1) not in _COLOURS:
+        return f"it has {sides['C']} channels, not 1 or 3"
+    if min(sides["H"], sides["W"]) < MIN_SIDE:
+        return f"its images have {sides['H']}x{sides['W']} pixels, and need {MIN_SIDE} a side"
+    return ""
+
+
+def _mend(shape: Shape, axes: str) -> str:
+    """Return what to do with an array whose `shape` does not fit `axes`."""
+    if others := [each for each in _AXES if not _misfit(shape, each)]:
+        return f"choose --axes {' or '.join(others)}"
+    if len(shape) == len(axes) and "C" in axes and shape[axes.index("C")] in (2, 4):
+        channel = axes.index("C")
+        kept = "0" if shape[channel] == 2 else ":3"
+        before = ", ".join([":"] * channel) if channel < len(axes) - 1 else "..."
+        return f"save array[{before}, {kept}] to drop transparency"
+    if len(shape) == 3 and shape[2] in _COLOURS:
+        return "one colour image is read as array[None]"
+    return f"what can be read: {_readable()}"
+
+
+def _frames(shape: Shape, axes: str) -> int:
+    return shape[1] if "T" in axes else 1
+
+
+def _in_words(axes: str) -> str:
+    return f"({', '.join(axes)})"
+
+
+def _readable() -> str:
+    return ", ".join(_in_words(axes) for axes in _AXES)
+
+
+def _layout(shape: Shape, axes: str) -> str:
+    what = f"videos of {shape[1]} frames" if "T" in axes else "images"
+    colour = shape[axes.index("C")] == 3 if "C" in axes else False
+    return f"{shape[0]} {what} {_in_words(axes)}, {'colour' if colour else 'grey'}"
+
+
+def _notes(config: PrepareConfig, axes: str, shape: Shape) -> Sequence[str]:
+    if config.axes != "auto" or axes != "NCHW" or shape[1] == 1:
+        return ()
+    return (
+        f"axis 1 of shape {shape} is read as colour; choose --axes VTHW if these are videos of "
+        f"{shape[1]} frames",
+    )
+
+
+# --- the values -----------------------------------------------------------------------------
+
+
+def _advice(array: NDArray[Any]) -> str:
+    """Return the NumPy expression that makes uint8 of `array`, chosen by its values."""
+    if array.dtype == np.bool_:
+        return "save array.astype(np.uint8) * 255"
+    if array.dtype.kind not in "iuf":
+        return "save plain numbers"
+    some = np.asarray(array[:: max(1, len(array) // _LOOKED_AT)])
+    if not np.isfinite(some).all():
+        return "some values are not finite: replace them first (np.nan_to_num)"
+    low, high = float(some.min()), float(some.max())
+    return f"for values from {low:g} to {high:g} save {_expression(array.dtype, low, high)}"
+
+
+def _expression(dtype: "np.dtype[Any]", low: float, high: float) -> str:
+    if dtype.kind == "f" and low >= 0 and high <= 1:
+        return "np.rint(array * 255).astype(np.uint8)"
+    if dtype.kind == "f" and low >= -1 and high <= 1:
+        return "np.rint((array + 1) * 127.5).astype(np.uint8)"
+    if low >= 0 and high <= 255:
+        return "np.rint(array).astype(np.uint8)" if dtype.kind == "f" else "array.astype(np.uint8)"
+    if dtype == np.uint16 and high > 4095:
+        return "(array // 257).astype(np.uint8), or divide by array.max() / 255"
+    if low >= 0:
+        return "np.rint(array * (255 / array.max())).astype(np.uint8)"
+    return "np.rint(np.interp(array, (array.min(), array.max()), (0, 255))).astype(np.uint8)"
+
+
+# --- the file -------------------------------------------------------------------------------
+
+
+def _only_file(tree: FileTree) -> Path:
+    found = tree.ending(SUFFIXES)
+    if len(found) != 1:
+        names = ", ".join(tree.name(file) for file in found[:5]) + ", ..." * (len(found) > 5)
+        raise UsageError(f"{tree.root} holds {len(found)} arrays ({names}); give one of them")
+    return found[0]
+
+
+def _load(path: Path) -> NDArray[Any]:
+    """Return the array in `path`, memory-mapped if it is .npy."""
     return _load_once(path, path.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=1)  # an .npz is decompressed whole: once a process, not once a clip
-def _load_once(path: Path, changed: int) -> NDArray[np.uint8]:
+def _load_once(path: Path, changed: int) -> NDArray[Any]:
     try:
         loaded: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-        array = _only(loaded, path) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
+        return _only(loaded, path) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
     except UsageError:
         raise
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} is not a plain NumPy array: {error}") from None
-    return _as_videos(array, path)
+    except MemoryError:
+        raise UsageError(
+            f"{path} does not fit into memory; save the array with np.save: .npy files are read "
+            "from the disk piece by piece"
+        ) from None
+    except Exception as error:  # zipfile, zlib and the header's parser raise anything on garbage
+        text = str(error).split("\n")[0][:200]
+        raise UsageError(f"{path} is not a plain NumPy array: {text}") from None
 
 
 def _only(archive: Any, path: Path) -> NDArray[Any]:
     with archive:
         if len(archive.files) != 1:
             raise UsageError(
-                f"{path} holds {len(archive.files)} arrays ({', '.join(archive.files)}); "
+                f"{path} holds {len(archive.files)} arrays ({', '.join(archive.files[:5])}); "
                 "save the one you mean with np.save"
             )
         array: NDArray[Any] = archive[archive.files[0]]
         return array
-
-
-def _as_videos(array: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    if array.dtype != np.uint8:
-        raise UsageError(
-            f"{path} holds {array.dtype}, uint8 (0 to 255) is needed; for values in [0, 1] save "
-            "np.rint(array * 255).astype(np.uint8)"
-        )
-    colour = array.ndim > 3 and array.shape[-1] == 3
-    axes = array.ndim - colour
-    if axes not in (3, 4) or 0 in array.shape:
-        raise UsageError(
-            f"{path} has shape {array.shape}; what can be read: (N, H, W), (N, H, W, 3), "
-            "(V, T, H, W), (V, T, H, W, 3)"
-        )
-    return array[:, None] if axes == 3 else array

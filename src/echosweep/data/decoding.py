@@ -5,6 +5,7 @@ decoders. Invariant: result i belongs to clip i, and a broken clip is a result w
 """
 
 import contextlib
+import hashlib
 import itertools
 import multiprocessing
 import os
@@ -20,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from echosweep import runs
 from echosweep.data import SOURCES
 from echosweep.data.pixels import TOGETHER, small_images
 from echosweep.data.source import Broken, Clip, Frame
@@ -38,11 +40,19 @@ class Task(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """The kept frames of a clip: their numbers, images (n, H, W[, 3]) uint8, or why it has none."""
+    """The kept frames of a clip.
+
+    Attributes:
+        numbers: The number of each in the clip.
+        images: (n, H, W[, 3]) uint8.
+        fault: Why there is none; "" where there are some.
+        content: The hash of what the clip was read from, as `Video.content`.
+    """
 
     numbers: list[int]
     images: NDArray[np.uint8]
     fault: str = ""
+    content: str = ""
 
 
 def decoded(task: Task, clips: Sequence[Clip], workers: int) -> Generator[Decoded]:
@@ -89,7 +99,19 @@ def _decode(task: Task, clip: Clip) -> Decoded:
         images.append(small_images(group, task.preparation))
     if not images:
         raise Broken("no frames")
-    return Decoded(numbers, np.concatenate(images))
+    content = getattr(SOURCES[task.kind], "content", file_content)(clip)
+    return Decoded(numbers, np.concatenate(images), content=content)
+
+
+def file_content(clip: Clip) -> str:
+    """Return the hash of the bytes of a clip's files: 16 hex digits, whatever their names.
+
+    A kind that keeps several clips in one file has a function `content` of its own.
+    """
+    digest = hashlib.sha256()
+    for path in clip.parts or (clip.path,):
+        digest.update(bytes.fromhex(runs.sha256_file(path)))
+    return digest.hexdigest()[:16]
 
 
 def _of_one_size(frames: Iterator[Frame]) -> Iterator[Frame]:

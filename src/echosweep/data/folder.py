@@ -1,44 +1,81 @@
 """Any folder of video files, with an optional table that says what they show.
 
-`videos.csv` (or `labels.csv`) in the folder: a column `file`, and any of `patient`, `split` and
-labels. Subfolder names become the label "folder". Invariant: the table adds to what lies in the
-folder; a file that it lists and that is missing is excluded with that reason, not forgotten.
+`videos.csv` (or `labels.csv`, or Hugging Face's `metadata.csv`) in the folder: a column `file` or
+`file_name`, and any of `patient`, `split` and labels. Subfolders train, val and test are splits,
+the names of others become the label "folder". Invariant: the table adds to what lies in the folder;
+a file that it lists and that is missing is excluded with that reason, not forgotten.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from echosweep.config import PrepareConfig
 from echosweep.data import video
-from echosweep.data.source import (
-    Clip,
-    Frame,
-    Listing,
-    read_labels,
-    read_split,
+from echosweep.data.source import Clip, Frame, Listing
+from echosweep.data.split_words import folder_splits
+from echosweep.data.table_rows import parse_number
+from echosweep.data.tables import (
+    Named,
+    Table,
+    WrongRow,
+    hide_values,
+    named,
+    one_row_each,
+    read_optional,
     read_table,
 )
 from echosweep.data.tree import FileTree
-from echosweep.errors import UsageError
 
-TABLES = ("videos.csv", "labels.csv")
+TABLES = ("videos.csv", "labels.csv", "metadata.csv")
 LOOKS_FOR = "video files (" + " ".join(suffix[1:] for suffix in video.SUFFIXES) + ")"
+SPLIT_FOLDERS = "the folders train, val, test"
+_FILE = ("file", "file_name")
+_NO_LABELS = ("file", "patient", "split")
 
 
 def count(tree: FileTree) -> int:
-    """Return the number of video files in `tree`; 0 in a folder with EchoNet's FileList.csv."""
-    return 0 if tree.find("FileList.csv") else len(tree.ending(video.SUFFIXES))
+    """Return the number of video files in `tree`, whatever tables lie beside them."""
+    return len(tree.ending(video.SUFFIXES))
 
 
 def clips(tree: FileTree, config: PrepareConfig) -> Listing:
-    """Return a clip for each video below `path` and each row of its table, sorted by name."""
+    """Return a clip for each video and for each file that the table lists, sorted by name.
+
+    Args:
+        tree: A folder of videos, or one video.
+        config: With `anonymous` no note quotes a cell.
+
+    Raises:
+        UsageError: The folder's table is no table, or has no column of files.
+    """
     found = {tree.name(file): file for file in tree.ending(video.SUFFIXES)}
-    rows = _table(tree.root)
-    listed = [
-        _clip(name, found.get(name), tree.root, rows.get(name, {}))
+    table, notes = _table(tree)
+    rows: dict[str, Named] = {}
+    if table:
+        listed, more = named(table, "file", found, tree.root)
+        merged, note = one_row_each(table, "file", listed)
+        rows = {each.name: each for each in merged}
+        notes += [*more, *([note] if note else []), *_mixed_columns(table)]
+    folders = folder_splits(found)
+    told = [
+        _clip(name, found.get(name), rows.get(name), table, folders)
         for name in sorted({*found, *rows})
     ]
-    return Listing(listed, "video files")
+    apart = [each.clip.name for each in told if each.contradicts]
+    if apart:
+        notes.append(
+            f"{len(apart)} videos lie in the folder of another split than the table gives, as "
+            f"{apart[0]!r}: the split of the table is taken"
+        )
+    listing = Listing(
+        clips=[each.clip for each in told],
+        layout=f"video files with {table.path.name}" if table else "video files",
+        tables=[table.path] if table else [],
+        unlisted=[name for name in found if name not in rows] if table else [],
+        notes=notes,
+    )
+    return hide_values(listing) if config.anonymous else listing
 
 
 def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
@@ -46,27 +83,64 @@ def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
     return video.decode(clip.path, every, channels, clip.frames)
 
 
-def _table(path: Path) -> dict[str, dict[str, str]]:
-    """Return the rows of the folder's table by file; raise UsageError for a file listed twice."""
-    table = next((path / name for name in TABLES if (path / name).is_file()), None)
-    rows: dict[str, dict[str, str]] = {}
-    if table is None:
-        return rows
-    for row in read_table(table, ["file"]):
-        if row["file"] in rows:
-            raise UsageError(f"{table} lists {row['file']!r} twice; keep one of the two rows")
-        rows[row["file"]] = row | {"split": read_split(row.get("split", ""), table) or ""}
-    return rows
+class _Told(NamedTuple):
+    clip: Clip
+    contradicts: bool  # whether table and folder name different splits
 
 
-def _clip(name: str, file: Path | None, root: Path, row: dict[str, str]) -> Clip:
-    parent = Path(name).parent.as_posix()
-    labels = {} if parent == "." else {"folder": parent}
-    return Clip(
+def _table(tree: FileTree) -> tuple[Table | None, list[str]]:
+    """Return the folder's table and notes; one called metadata.csv may be about other things."""
+    path = next((path for name in TABLES if (path := tree.find(name))), None)
+    if path is None:
+        return None, []
+    if path.name.lower() == TABLES[-1]:
+        return read_optional(path, [_FILE], _NO_LABELS[1:])
+    table = read_table(path, [_FILE], _NO_LABELS[1:])
+    return table, list(table.notes)
+
+
+def _clip(
+    name: str,
+    file: Path | None,
+    listed: Named | None,
+    table: Table | None,
+    folders: Mapping[str, tuple[str, str]],
+) -> _Told:
+    """Return the clip of a file, of a row, or of both."""
+    folder_split, rest = folders.get(name, (None, name))
+    parent = rest.rpartition("/")[0]
+    labels: dict[str, float | str] = {"folder": parent} if parent and file else {}
+    split, patient, fault = None, None, listed.fault if listed else ""
+    if table and listed and not fault:
+        (row,) = listed.rows
+        try:
+            split, patient = table.split(row), row["patient"] or None
+            labels |= table.labels(row, skip=_NO_LABELS)
+        except WrongRow as wrong:
+            fault = str(wrong)
+    by = table.path.name if table else ""
+    clip = Clip(
         name=name,
-        path=file or root / name,
-        split=row.get("split") or None,
-        patient=row.get("patient") or None,
-        labels={**labels, **read_labels(row, skip=("file", "patient", "split"))},
-        fault="" if file else "listed but missing",
+        path=file or (listed.path if listed else Path(name)),
+        split=split or folder_split,
+        split_by=by if split else SPLIT_FOLDERS if folder_split else "",
+        patient=patient,
+        patient_by=by if patient else "",
+        labels=labels,
+        fault=fault,
     )
+    return _Told(clip, bool(split and folder_split and split != folder_split))
+
+
+def _mixed_columns(table: Table) -> list[str]:
+    """Return a note for each column of labels that has numbers and, now and then, a word."""
+    notes = []
+    for column in table.columns:
+        filled = [row for row in table.rows if row[column]] if column not in _NO_LABELS else []
+        words = [row for row in filled if parse_number(row[column], table.decimal_comma) is None]
+        if 0 < 2 * len(words) < len(filled):
+            notes.append(
+                f"{table.path.name} row {words[0].number}, column {column}: "
+                f"{words[0][column]!r} is a word among numbers; so it is kept, in {len(words)} rows"
+            )
+    return notes

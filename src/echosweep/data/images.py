@@ -1,23 +1,32 @@
-"""A folder of still images: each subfolder is a video, each loose image a video of its own.
+"""Still images: a subfolder is the frames of one video, or a class of images by themselves.
 
-Within a subfolder the frames are its images in natural order (2.png before 10.png), so that
-`every` means the same as in a video. Invariant: an image is never split from its subfolder.
+`--folders` says which; "auto" finds out, and says what it took. Frames are in natural order (2.png
+before 10.png), so that `every` means the same as in a video. A file of several pages is a video of
+its own. Folders train, val and test are splits, and metadata.csv gives labels. Invariant: every
+image is part of one clip, or is left unread with a reason (masks that lie beside their image).
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-
-from PIL import Image
+from typing import TypeVar
 
 from echosweep.config import PrepareConfig
-from echosweep.data.source import Broken, Clip, Frame, Listing
+from echosweep.data.image_files import PAGED, SUFFIXES, natural, read_header, read_page, read_pages
+from echosweep.data.image_tables import ImageTables, Said, read_tables
+from echosweep.data.source import Clip, Frame, Listing
+from echosweep.data.split_words import folder_splits
+from echosweep.data.store import SPLITS
 from echosweep.data.tree import FileTree
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 LOOKS_FOR = "images (" + " ".join(suffix[1:] for suffix in SUFFIXES) + ")"
-_EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+_MASK = re.compile(r"(.+)_(?:mask|gt|seg|segmentation|annotation)(?:_\d+)?\.\w+", re.IGNORECASE)
+_SAMPLED_FOLDERS, _SAMPLED_IMAGES = 40, 5
+_ONE_PAGE = (".png", ".jpg", ".jpeg", ".bmp")  # an animated PNG has more: it is a promise of one
+_T = TypeVar("_T")
+Splits = Mapping[str, tuple[str, str]]
+"""The split of a folder, and its name without the folder that says so."""
 
 
 def count(tree: FileTree) -> int:
@@ -26,39 +35,212 @@ def count(tree: FileTree) -> int:
 
 
 def clips(tree: FileTree, config: PrepareConfig) -> Listing:
-    """Return a clip for each immediate subfolder with images, and for each loose image."""
-    videos: defaultdict[str, list[Path]] = defaultdict(list)
-    for file in tree.ending(SUFFIXES):
-        videos[tree.name(file).split("/")[0]].append(file)
-    listed = [
-        Clip(name, images[0], frames=len(images), parts=tuple(sorted(images, key=_natural)))
-        for name, images in sorted(videos.items())
-    ]
-    return Listing(listed, "images")
+    """Return a clip for each video and each image by itself, sorted by name.
+
+    Args:
+        tree: A folder of images, or one image.
+        config: `folders` says what a subfolder is: a video, or a class of images.
+    """
+    found = _named(tree)
+    masks = _masks(found)
+    images = {name: file for name, file in found.items() if name not in masks}
+    splits = _splits(images)
+    folders = _folders(images, splits)
+    whole = {} if config.folders == "class" else {n: each[0].parent for n, each in folders.items()}
+    tables = read_tables(tree, images | whole)
+    mode, notes = _mode(config.folders, folders, splits, bool(masks), tables)
+    videos = _videos(folders) if mode == "video" else {}
+    single = [name for name in images if _folder(name) not in videos]
+    clip = _ClipMaker(splits, tables)
+    listed = [clip.of_folder(name, each) for name, each in videos.items()]
+    listed += [clip.of_image(name, images[name]) for name in single]
+    return Listing(
+        sorted([*listed, *tables.missing], key=lambda clip: clip.name),
+        _layout(len(videos), len(single)),
+        tables=tables.paths,
+        unread={found[name]: "mask of another image" for name in masks},
+        unlisted=sorted(clip.unlisted),
+        notes=[*notes, *tables.notes],
+    )
 
 
 def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
     """Yield every `every`-th image of the clip, grey ones as "L", others as "RGB".
 
-    Raises Broken for images of more than 8 bits, a Pillow error for damaged ones.
+    Raises Broken for a damaged image, and for one of more than 8 bits.
     """
-    images = clip.parts
-    for number in range(0, len(images), every):
-        yield Frame(number, _read(images[number]))
+    if not clip.parts:
+        for number, page in read_pages(clip.path, every):
+            yield Frame(number, page)
+    for number in range(0, len(clip.parts), every):
+        yield Frame(number, read_page(clip.parts[number]))
 
 
-def _read(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        if image.mode not in _EIGHT_BIT:
-            raise Broken(f"{path.name} has pixels of mode {image.mode}; 8-bit images are needed")
-        grey = image.mode in ("1", "L", "LA")
-        return image.convert("L" if grey else "RGB")
+def _layout(videos: int, single: int) -> str:
+    """Return what was found in words, without what was not."""
+    parts = [
+        f"{videos} subfolder{'s' * (videos > 1)} as video{'s' * (videos > 1)}" * bool(videos),
+        f"{single} image{'s, each' * (single > 1)} by itself" * bool(single),
+    ]
+    return ", ".join(filter(None, parts)) or "no images"
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Return a sort key in which numbers count as numbers."""
-    return [(int(part or 0), "") if part.isdecimal() else (0, part) for part in _parts(path)]
+def _named(tree: FileTree) -> dict[str, Path]:
+    """Return the images by their names within the root: for each file alone, `name` is slow."""
+    above = len(tree.root.parts)
+    files = tree.ending(SUFFIXES)
+    return {"/".join(file.parts[above:]) or file.name: file for file in files}
 
 
-def _parts(path: Path) -> list[str]:
-    return re.split(r"(\d+)", path.as_posix())
+def _masks(names: Iterable[str]) -> set[str]:
+    """Return the masks of images that are there too: `x_mask.png` and `x_mask_1.png` of `x.png`."""
+    stems = {name.rpartition(".")[0] for name in names}
+    return {name for name in names if (found := _MASK.fullmatch(name)) and found[1] in stems}
+
+
+def _splits(names: Iterable[str]) -> Splits:
+    folders = {_folder(name) for name in names}
+    found = folder_splits(f"{folder}/x" if folder else "x" for folder in folders)
+    return {_folder(name): (split, _folder(rest)) for name, (split, rest) in found.items()}
+
+
+def _folders(images: Mapping[str, Path], splits: Splits) -> dict[str, list[Path]]:
+    """Return the images of each folder that holds some, besides the root and a split's folder."""
+    folders: defaultdict[str, list[Path]] = defaultdict(list)
+    for name, file in images.items():
+        folders[_folder(name)].append(file)
+    return {
+        folder: sorted(files, key=natural)
+        for folder, files in folders.items()
+        if splits.get(folder, ("", folder))[1]
+    }
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+# --- what a subfolder is --------------------------------------------------------------------
+
+
+def _mode(
+    option: str,
+    folders: Mapping[str, Sequence[Path]],
+    splits: Splits,
+    masked: bool,
+    tables: ImageTables,
+) -> tuple[str, list[str]]:
+    """Return "video" or "class", and the note that says what was decided."""
+    if option != "auto" or not folders:
+        return option, []
+    why = (
+        "masks lie beside images" * masked
+        or _listed_one_by_one(folders, tables)
+        or "the same names are in several splits" * _recur(splits)
+        or "their images differ in size" * _differ(list(folders.values()))
+    )
+    several = f"{len(folders)} subfolder{'s are' if len(folders) > 1 else ' is'} read as"
+    if why:
+        return "class", [
+            f"{several} classes of single images, as {why}; --folders video reads a subfolder as "
+            "the frames of one video"
+        ]
+    return "video", [f"{several} videos; --folders class reads each image for itself"]
+
+
+def _listed_one_by_one(folders: Mapping[str, Sequence[Path]], tables: ImageTables) -> str:
+    files = (file for each in folders.values() for file in each)
+    listed = tables.said and any(file in tables.said for file in files)
+    return f"{tables.paths[0].name} lists them one by one" if listed else ""
+
+
+def _recur(splits: Splits) -> bool:
+    """Say whether most folders of images are in several splits, as classes are.
+
+    Numbered videos recur too, but not most of them: the splits differ in size.
+    """
+    places: defaultdict[str, set[str]] = defaultdict(set)
+    for split, rest in splits.values():
+        if rest:
+            places[rest].add(split)
+    return 0 < len(places) <= 2 * sum(len(found) > 1 for found in places.values())
+
+
+def _differ(folders: Sequence[Sequence[Path]]) -> bool:
+    """Say whether images differ in size within most folders, by a few of their headers.
+
+    One folder is not enough: a video with one odd frame must not make classes of all others.
+    """
+    several = [files for files in folders if len(files) > 1]
+    sampled = _spread(several, _SAMPLED_FOLDERS)
+    differing = 0
+    for files in sampled:
+        headers = [read_header(file) for file in _spread(files, _SAMPLED_IMAGES)]
+        differing += len({header.size for header in headers if header}) > 1
+    return 0 < len(sampled) <= 2 * differing
+
+
+def _videos(folders: Mapping[str, list[Path]]) -> dict[str, list[Path]]:
+    """Return the folders that are a video each; those of files with several pages are not."""
+    if not any(_paged(files) for files in _spread(list(folders.values()), _SAMPLED_FOLDERS)):
+        return dict(folders)
+    return {name: files for name, files in folders.items() if not _paged(files)}
+
+
+def _paged(files: Sequence[Path]) -> bool:
+    first = files[0]
+    return first.suffix.lower() in PAGED and _pages(first) > 1
+
+
+def _pages(file: Path) -> int:
+    header = read_header(file)
+    return header.pages if header else 1
+
+
+def _spread(items: Sequence[_T], number: int) -> list[_T]:
+    """Return up to `number` of `items`, evenly spread, with the first and the last."""
+    if len(items) <= number:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (number - 1))] for i in range(number)]
+
+
+# --- what a clip is -------------------------------------------------------------------------
+
+
+class _ClipMaker:
+    """Makes clips with what folders and tables say of them; keeps the names that no table lists."""
+
+    def __init__(self, splits: Splits, tables: ImageTables) -> None:
+        self._splits, self._tables = splits, tables
+        used = {split for split, _ in splits.values()}
+        self._folders = f"the folders {', '.join(split for split in SPLITS if split in used)}"
+        self.unlisted: list[str] = []
+
+    def of_folder(self, name: str, files: Sequence[Path]) -> Clip:
+        split, rest = self._splits.get(name, (None, name))
+        return self._clip(name, files[0].parent, split, _folder(rest), tuple(files))
+
+    def of_image(self, name: str, file: Path) -> Clip:
+        split, rest = self._splits.get(_folder(name), (None, _folder(name)))
+        return self._clip(name, file, split, rest, ())
+
+    def _clip(
+        self, name: str, path: Path, split: str | None, above: str, parts: tuple[Path, ...]
+    ) -> Clip:
+        labels: dict[str, float | str] = {"folder": above} if above else {}
+        said = self._tables.say((path, *parts)) if self._tables.paths else Said()
+        if said is None:
+            self.unlisted.append(name)
+            said = Said()
+        return Clip(
+            name=name,
+            path=path,
+            split=said.split or split,
+            patient=said.patient,
+            labels={**labels, **said.labels},
+            frames=len(parts) or int(name.lower().endswith(_ONE_PAGE)),
+            fault=said.fault,
+            parts=parts,
+            split_by=said.table if said.split else self._folders if split else "",
+            patient_by=said.table if said.patient else "",
+        )

@@ -9,7 +9,6 @@ so a folder that has them is complete. Not a patient, not for clinical use.
 import csv
 import io
 import json
-import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from fractions import Fraction
@@ -20,7 +19,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from echosweep import machine, runs
+from echosweep import machine, places, runs
 from echosweep import rng as seeds
 from echosweep.data.decoding import begin_worker, sparing_workers
 from echosweep.data.phantom_heart import Points, simpson
@@ -189,8 +188,7 @@ def _run(jobs: Sequence[Job], workers: int, frames: int) -> Iterator[int]:
             _write_video(*job)
             yield done
         return
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, begin_worker) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), places.fork_server(), begin_worker) as pool:
         with sparing_workers():
             futures = [pool.submit(_write_video, *job) for job in jobs]
         try:
@@ -209,7 +207,11 @@ def _write_video(out: Path, seed: int, index: int, frames: int, size: int) -> No
 
 
 def _write_tables(out: Path, videos: int, frames: int, size: int, seed: int) -> None:
-    """Write VolumeTracings.csv, then FileList.csv."""
+    """Write VolumeTracings.csv, then FileList.csv.
+
+    echonet's loader takes a video's first traced frame for the end of systole, its last for that of
+    diastole.
+    """
     files, lines = [], []
     for index, split in enumerate(split_names(videos, seed)):
         scene, name = Scene.draw(seed, index, frames, size), video_name(seed, index)
@@ -218,7 +220,7 @@ def _write_tables(out: Path, videos: int, frames: int, size: int, seed: int) -> 
         ef = 100 * (edv - esv) / edv
         numbers = [f"{value:.6f}" for value in (ef, esv, edv)]
         files.append([name, *numbers, size, size, f"{scene.fps:g}", frames, split])
-        for tracing in {tracing.frame: tracing for tracing in traced}.values():
+        for tracing in {tracing.frame: tracing for tracing in reversed(traced)}.values():
             for line in tracing.lines.reshape(-1, 4):
                 lines.append([f"{name}.avi", *(f"{value:.6f}" for value in line), tracing.frame])
     runs.write_text(out / "VolumeTracings.csv", _csv(TRACINGS, lines))

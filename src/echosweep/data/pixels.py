@@ -6,17 +6,18 @@ Invariant: a full-range image of the wanted size keeps its exact pixels.
 """
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from echosweep.config.prepare import MIN_SIDE, Filter, Fit
 from echosweep.data.source import Broken, Frame
 from echosweep.data.store import Preparation
 
-FITS = ("crop", "letterbox")
-FILTERS = ("lanczos", "bicubic", "bilinear", "box")
-MIN_SIDE = 8
+FITS: tuple[str, ...] = get_args(Fit)
+FILTERS: tuple[str, ...] = get_args(Filter)
 TOGETHER = 4
 """How many grey frames `small_images` resizes in one go: the bands of an image."""
 _GAP = 2.0  # averaging leaves at least so many source pixels for each target pixel

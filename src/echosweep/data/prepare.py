@@ -1,8 +1,9 @@
-"""Prepare a source of videos into a frame store: one frame in k, small, split by video.
+"""Prepare a source of videos into a frame store: one frame in k, small, split by patient.
 
 Decoder processes work ahead within a bounded window and their results are written in the order of
-the source. Invariant: the images are the same bytes for any number of workers, and after any number
-of interruptions; no patient (no video, where patients are unknown) is in two splits.
+the source; splits are drawn last, when it is known which videos show the same. Invariant: the store
+is the same bytes for any number of workers, and after any number of interruptions; no patient (no
+video, where patients are unknown) is in two splits; what is listed is in the store or is excluded.
 """
 
 import contextlib
@@ -12,19 +13,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from echosweep import machine, runs
-from echosweep.data import SOURCES
-from echosweep.data.decoding import Task, decoded
-from echosweep.data.pixels import FILTERS, FITS, MIN_SIDE
+from echosweep.config import PrepareConfig
+from echosweep.data.decoding import Decoded, Task, decoded
+from echosweep.data.duplicates import Twins, find_twins
+from echosweep.data.plan import Plan, make_plan
+from echosweep.data.preview import write_preview
 from echosweep.data.source import Clip
-from echosweep.data.splits import name_patients, split_clips
+from echosweep.data.splits import split_clips
 from echosweep.data.store import FrameStore, Preparation, Video, image_shape, partial_path
+from echosweep.data.summary import Result, summarise
 from echosweep.data.writer import StoreWriter
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import Progress, silent
 
-_MAX_SIDE = 1024
 _CLIPS_BETWEEN_SPACE_CHECKS = 20
 
 
@@ -32,152 +36,188 @@ def prepare(
     source: str | Path,
     out: str | Path,
     *,
-    size: int | tuple[int, int] = 64,
-    every: int = 5,
-    kind: str = "auto",
-    fit: str = "crop",
-    filter: str = "lanczos",
-    channels: int = 1,
-    max_excluded: float = 0.05,
-    splits: tuple[float, float, float] = (0.75, 0.125, 0.125),
-    seed: int = 0,
-    patient_regex: str | None = None,
+    config: PrepareConfig | None = None,
     workers: int | None = None,
+    preview: str | Path | None = None,
+    name_key: str | Path | None = None,
     progress: Progress = silent,
+    **settings: Any,
 ) -> FrameStore:
     """Turn the videos in `source` into the frame store `out` and return it.
 
-    size: pixels, one number or (height, width). every: keep frames 0, every, 2 every, ... kind: a
-    key of SOURCES or "auto". fit: "crop" or "letterbox". channels: 1 grey, 3 colour. max_excluded:
-    the share of broken videos that is borne. splits: shares of train, val, test, where the source
-    does not say; drawn with `seed`. patient_regex: its group 1, searched in a video's name, is the
-    patient, where the source names none. workers: decoder processes, by default one a core.
+    An interrupted call continues when it is made again. What was decided about videos, patients
+    and splits is in the store's manifest under "summary".
 
-    An interrupted call continues when it is made again. Raises UsageError for a wrong argument
-    before any work; EchoSweepError for too many broken videos or a full disk.
+    Args:
+        source: A folder or a file with videos.
+        out: The store to make.
+        config: The options; `settings` go on top.
+        workers: Decoder processes; None: one a core.
+        preview: A folder for contact sheets of what will be kept, made first.
+        name_key: A file that says which hash is which file, where names are hashed.
+        progress: Called after each video.
+        settings: Fields of `PrepareConfig`: size, every, kind, ...
+
+    Raises:
+        UsageError: An argument or the source is wrong; nothing was done.
+        EchoSweepError: Too many videos are broken, or the disk is full.
     """
-    source, out = Path(source), Path(out)
-    preparation = _preparation(size, channels, fit, filter)
-    _check_numbers(every, max_excluded, splits, workers)
-    kind = _kind(source, kind)
-    listed = SOURCES[kind].clips(source)
-    if not listed:
-        raise UsageError(f"{source} lists no video; is it the folder that you mean?")
-    clips = split_clips(name_patients(listed, patient_regex), splits, seed)
-    facts = {
-        **{"kind": kind, "name": source.resolve().name, "every": every, "seed": seed},
-        **{"splits": list(splits), "videos": len(clips)},
-        "notes": dict(Counter(clip.note for clip in clips if clip.note)),
-    }
-    task = facts | {"preparation": asdict(preparation), "clips": _names_and_splits(clips)}
-    _check_excluded(out, clips, {}, max_excluded)
+    options, out = PrepareConfig.merge(config, settings), Path(out)
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers {workers} is not 1 or more; leave it out for one a core")
+    plan = make_plan(Path(source), options, Path(name_key) if name_key else None)
+    _check_some(plan)
+    _check_excluded(out, plan, {})
+    if preview:
+        write_preview(plan, Path(preview))
+    facts = _facts(plan)
+    preparation = Preparation(options.size, options.channels, options.fit, options.filter)
+    task = facts | {"preparation": asdict(preparation), "clips": _signature(plan.clips)}
     with _disk_full_explained(out), StoreWriter(out, preparation, task) as writer:
-        _write(writer, clips, Task(kind, every, preparation), max_excluded, workers, progress)
-        return writer.finish(source=facts)
+        _write(writer, plan, Task(facts["kind"], options.every, preparation), workers, progress)
+        return _finish(writer, plan, facts)
+
+
+def dry_run(
+    source: str | Path,
+    config: PrepareConfig | None = None,
+    *,
+    preview: str | Path | None = None,
+    name_key: str | Path | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Return the summary of what `prepare` would do, without decoding every video.
+
+    What only pixels show is not in it: damaged videos, equal ones, and what these do to splits.
+
+    Args:
+        source: A folder or a file with videos.
+        config: The options; `settings` go on top.
+        preview: A folder for contact sheets of what would be kept.
+        name_key: A file that says which hash is which file, where names are hashed.
+        settings: Fields of `PrepareConfig`.
+
+    Raises:
+        UsageError: An argument or the source is wrong.
+    """
+    options = PrepareConfig.merge(config, settings)
+    plan = make_plan(Path(source), options, Path(name_key) if name_key else None)
+    if preview:
+        write_preview(plan, Path(preview))
+    clips = [clip for clip in plan.clips if not clip.fault]
+    faults = {clip.name: clip.fault for clip in plan.clips if clip.fault}
+    return summarise(plan, Result(clips, split_clips(clips, options), excluded=faults))
+
+
+def _facts(plan: Plan) -> dict[str, Any]:
+    options = plan.config
+    return {
+        **{"kind": plan.found.kind, "name": plan.name, "every": options.every},
+        **{"seed": options.seed, "splits": list(options.splits), "videos": len(plan.clips)},
+        "notes": dict(Counter(clip.note for clip in plan.clips if clip.note)),
+    }
 
 
 def _write(
-    writer: StoreWriter,
-    clips: Sequence[Clip],
-    task: Task,
-    max_excluded: float,
-    workers: int | None,
-    progress: Progress,
+    writer: StoreWriter, plan: Plan, task: Task, workers: int | None, progress: Progress
 ) -> None:
     """Decode the clips that the journal has not, and append them in order."""
-    todo = clips[len(writer.journal) :]
+    total = len(plan.clips)
+    todo = plan.clips[len(writer.journal) :]
     workers = min(workers or machine.cores(), max(1, len(todo)))
-    _check_excluded(writer.out, clips, writer.excluded, max_excluded)
-    progress(len(writer.journal), len(clips), writer.count)
+    _check_excluded(writer.out, plan, writer.excluded, len(writer.journal))
+    progress(len(writer.journal), total, writer.count)
     with contextlib.closing(decoded(task, todo, workers)) as results:
         for number, clip in enumerate(todo):
             if number % _CLIPS_BETWEEN_SPACE_CHECKS == 0:
                 _check_space(writer, todo[number:], task.every)
             result = next(results)
             if result.fault:
-                writer.exclude(clip.name, result.fault)
-                _check_excluded(writer.out, clips, writer.excluded, max_excluded)
+                writer.exclude(clip.name, _fault(plan, clip, result.fault))
+                _check_excluded(writer.out, plan, writer.excluded, len(writer.journal))
             else:
-                writer.append(_video(clip), result.images, result.numbers)
-            progress(len(writer.journal), len(clips), writer.count)
+                writer.append(_video(clip, result), result.images, result.numbers)
+            progress(len(writer.journal), total, writer.count)
 
 
-def _preparation(size: int | tuple[int, int], channels: int, fit: str, filter: str) -> Preparation:
-    height, width = (size, size) if isinstance(size, int) else size
-    for side in (height, width):
-        if not MIN_SIDE <= side <= _MAX_SIDE:
-            raise UsageError(f"size {side} is not in {MIN_SIDE} to {_MAX_SIDE} pixels; try 64")
-    _check_choice("channels", channels, (1, 3))
-    _check_choice("fit", fit, FITS)
-    _check_choice("filter", filter, FILTERS)
-    return Preparation((height, width), channels, fit, filter)
+def _finish(writer: StoreWriter, plan: Plan, facts: Mapping[str, Any]) -> FrameStore:
+    """Draw the splits of what is there, and finish the store with the summary."""
+    names = {row["name"]: row for row in writer.kept}
+    clips = [clip for clip in plan.clips if clip.name in names]
+    rows = [names[clip.name] for clip in clips]
+    frames = [row["frames"] for row in rows]
+    twins = Twins([], [])
+    if writer.count:
+        videos = [Video(row["name"], content=row["content"]) for row in rows]
+        twins = find_twins(videos, frames, writer.images())
+    splits = split_clips(clips, plan.config, [*twins.equal, *twins.near])
+    result = Result(clips, splits, [len(each) for each in frames], writer.excluded, twins)
+    summary = summarise(plan, result)
+    return writer.finish(splits, source=dict(facts), summary=summary, left_out=dict(plan.left_out))
 
 
-def _check_numbers(
-    every: int, max_excluded: float, splits: Sequence[float], workers: int | None
-) -> None:
-    if every < 1:
-        raise UsageError(f"every {every} is not 1 or more: 5 keeps one frame in five")
-    if not 0 <= max_excluded <= 1:
-        raise UsageError(f"max-excluded {max_excluded} is not a share from 0 to 1")
-    if len(splits) != 3 or min(splits) < 0 or not math.isclose(sum(splits), 1, abs_tol=1e-6):
-        raise UsageError(
-            f"splits {tuple(splits)} are not three shares (train, val, test) that sum to 1; "
-            "try 0.75 0.125 0.125"
-        )
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers {workers} is not 1 or more; leave it out for one a core")
+def _fault(plan: Plan, clip: Clip, fault: str) -> str:
+    return plan.hashes.scrub(fault, clip.words) if plan.hashes else fault
 
 
-def _check_choice(name: str, value: object, allowed: Sequence[object]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{name} {value!r} is not one of {', '.join(map(str, allowed))}")
-
-
-def _kind(source: Path, kind: str) -> str:
-    """Return the kind of `source`: what was asked for, or the only one that it can be."""
-    _check_choice("kind", kind, ("auto", *SOURCES))
-    if not source.exists():
-        raise UsageError(f"there is no {source}; give a folder or file with videos")
-    asked = SOURCES if kind == "auto" else {kind: SOURCES[kind]}
-    found = {name: number for name, each in asked.items() if (number := each.count(source))}
-    if not found:
-        looked_for = "; ".join(each.LOOKS_FOR for each in asked.values())
-        raise UsageError(f"{source} has nothing to prepare; looked for {looked_for}")
-    if len(found) > 1:
-        files = ", ".join(f"{name} ({number} found)" for name, number in found.items())
-        options = " or ".join(f"--kind {name}" for name in found)
-        raise UsageError(f"{source} can be read as {files}; choose with {options}")
-    return next(iter(found))
-
-
-def _names_and_splits(clips: Sequence[Clip]) -> str:
+def _signature(clips: Sequence[Clip]) -> str:
     """Return a signature of what is to be written: a resumed run must want the same."""
-    return runs.signature([asdict(_video(clip)) for clip in clips])
+    return runs.signature(
+        [[clip.name, clip.split, clip.patient, dict(clip.labels)] for clip in clips]
+    )
 
 
-def _video(clip: Clip) -> Video:
-    assert clip.split is not None
-    return Video(clip.name, clip.split, clip.patient, dict(clip.labels))
+def _video(clip: Clip, result: Decoded) -> Video:
+    return Video(clip.name, clip.split or "", clip.patient, dict(clip.labels), result.content)
+
+
+def _check_some(plan: Plan) -> None:
+    if not plan.clips:
+        reasons = "; ".join(dict.fromkeys(plan.left_out.values()))
+        raise UsageError(f"all {len(plan.left_out)} videos are left out: {reasons}")
 
 
 def _check_excluded(
-    out: Path, clips: Sequence[Clip], excluded: Mapping[str, str], max_excluded: float
+    out: Path, plan: Plan, excluded: Mapping[str, str], tried: int | None = None
 ) -> None:
-    """Raise EchoSweepError once it is certain that too many clips are broken."""
+    """Raise EchoSweepError once it is certain that too many clips are broken.
+
+    Args:
+        out: The store to be made.
+        plan: What is prepared.
+        excluded: The reason by name of each clip that decoding excluded.
+        tried: How many clips were decoded; None: all were listed, none decoded.
+    """
+    clips, allowed = plan.clips, plan.config.max_excluded
     reasons = {clip.name: clip.fault for clip in clips if clip.fault} | dict(excluded)
-    if len(reasons) <= max_excluded * len(clips):
+    if len(reasons) <= allowed * len(clips):
         return
-    paths, partial = {clip.name: clip.path for clip in clips}, partial_path(out)
+    shown = {clip.name: clip.name if plan.hashes else str(clip.path) for clip in clips}
+    partial = partial_path(out)
     mend = (
         f"Mend or remove them{f', delete {partial}' if partial.exists() else ''} and prepare again"
     )
-    enough = min(1.0, math.ceil(20 * len(reasons) / len(clips)) / 20)
-    first = "; ".join(f"{paths[name]}: {reason}" for name, reason in list(reasons.items())[:3])
+    first = "; ".join(f"{shown[name]}: {reason}" for name, reason in list(reasons.items())[:3])
     raise EchoSweepError(
         f"{len(reasons)} of {len(clips)} videos cannot be used, more than the share "
-        f"{max_excluded:g} that --max-excluded allows ({first}). {mend}; or allow more with "
-        f"--max-excluded {enough:g} to continue without them"
+        f"{allowed:g} that --max-excluded allows ({first}). {mend}"
+        f"{_how_to_allow(plan, len(reasons), len(clips) if tried is None else tried)}"
+    )
+
+
+def _how_to_allow(plan: Plan, broken: int, tried: int) -> str:
+    """Return the option that goes on without the broken clips, where that leaves most of them.
+
+    It allows twice the share met so far. Where most of those tried are broken, the reading is
+    wrong and not the files.
+    """
+    if 2 * broken > tried:
+        notes = "".join(f" {note}." for note in plan.notes)
+        return f".{notes} `echosweep prepare --help` says how else a source can be read"
+    enough = min(0.5, math.ceil(40 * broken / tried) / 20)
+    return (
+        f"; or give --max-excluded {enough:g} to continue without them ({broken} of {tried} tried "
+        "so far)"
     )
 
 

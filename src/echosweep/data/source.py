@@ -4,9 +4,7 @@ Listing is cheap and opens no video; decoding happens in other processes, so a `
 Invariant: a broken clip raises (or carries) a reason and never stops the others.
 """
 
-import csv
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -14,9 +12,7 @@ from typing import NamedTuple, Protocol
 from PIL import Image
 
 from echosweep.config import PrepareConfig
-from echosweep.data.store import SPLITS
 from echosweep.data.tree import FileTree
-from echosweep.errors import UsageError
 
 
 class Broken(Exception):
@@ -73,6 +69,12 @@ class Clip:
     uncropped: bool = False
     look: str = ""
 
+    @property
+    def words(self) -> set[str]:
+        """Return the names of the files and folders it is read from, with and without endings."""
+        paths = (self.path, *self.parts)
+        return {word for path in paths for word in (*path.parts, path.stem)}
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -121,52 +123,3 @@ class Source(Protocol):
 
         With channels == 1 a grey image is enough, where that is cheaper than colour.
         """
-
-
-def read_table(path: Path, required: Iterable[str]) -> list[dict[str, str]]:
-    """Return the rows of a CSV file; raise UsageError if it has not the `required` columns."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = list(reader.fieldnames or ())
-            missing = [name for name in required if name not in columns]
-            if missing:
-                raise UsageError(
-                    f"{path} has no column {', '.join(missing)}; it has: "
-                    f"{', '.join(columns) or 'nothing'}"
-                )
-            return [
-                {key: (value or "").strip() for key, value in row.items() if key is not None}
-                for row in reader
-            ]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is not a CSV file in UTF-8: {error}") from None
-
-
-def read_labels(row: Mapping[str, str], skip: Iterable[str]) -> dict[str, float | str]:
-    """Return the cells of `row` that are filled, numbers as numbers, except the columns `skip`."""
-    return {key: _number(cell) for key, cell in row.items() if cell and key not in skip}
-
-
-def read_split(text: str, where: Path) -> str | None:
-    """Return a split by its name in any case, None if `text` is empty; raise UsageError else."""
-    if text and text.lower() not in SPLITS:
-        raise UsageError(f"split {text!r} in {where} is not one of {', '.join(SPLITS)}")
-    return text.lower() or None
-
-
-def read_number(text: str, where: Path) -> float:
-    """Return a finite number; raise UsageError for anything else."""
-    number = _number(text)
-    if isinstance(number, str):
-        raise UsageError(f"{where} has {text!r} where a number should be")
-    return number
-
-
-def _number(text: str) -> float | str:
-    """Return a finite number, else the text: NaN has no place in JSON, nor among labels."""
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return number if math.isfinite(number) else text

@@ -4,15 +4,18 @@ Frames of one patient on both sides flatter every number. Invariant: the split o
 the set of groups and the seed, never on their order; what a source decided stays as it is.
 """
 
-import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from echosweep import rng
+from echosweep.config import PrepareConfig
+from echosweep.data.patients import patient_group
 from echosweep.data.source import Clip
 from echosweep.data.store import SPLITS
 from echosweep.errors import UsageError
+
+Links = Sequence[tuple[int, int]]
 
 
 def assign_splits(groups: Iterable[str], fractions: Sequence[float], seed: int) -> dict[str, str]:
@@ -29,51 +32,74 @@ def assign_splits(groups: Iterable[str], fractions: Sequence[float], seed: int) 
     return dict(zip(order, Counter(sizes).elements(), strict=True))
 
 
-def split_clips(clips: Sequence[Clip], fractions: Sequence[float], seed: int) -> list[Clip]:
-    """Return `clips` with a split each: the source's own, else one drawn for its patient.
+def own_splits(clips: Sequence[Clip], config: PrepareConfig) -> list[Clip]:
+    """Return `clips` with the splits that the source gives, or with none where they are redrawn.
 
-    A clip without a split follows its patient's other clips. Raises UsageError if the source puts
-    one patient in two splits.
+    Args:
+        clips: With their patients.
+        config: `redraw_splits` decides.
+
+    Raises:
+        UsageError: The source puts one patient in two splits.
     """
-    given = _given_splits(clips)
-    drawn = assign_splits({_group(clip) for clip in clips} - set(given), fractions, seed)
-    return [replace(clip, split={**drawn, **given}[_group(clip)]) for clip in clips]
-
-
-def name_patients(clips: Sequence[Clip], pattern: str | None) -> list[Clip]:
-    """Return `clips` with group 1 of `pattern`, searched in the name, where no patient is known.
-
-    Raises UsageError for a pattern that is wrong or that fits no clip.
-    """
-    if pattern is None:
-        return list(clips)
-    try:
-        regex = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"patient-regex {pattern!r} is not a pattern: {error}") from None
-    if not regex.groups:
-        raise UsageError(f"patient-regex {pattern!r} has no group; put the patient in brackets")
-    if not any(regex.search(clip.name) for clip in clips):
-        raise UsageError(f"patient-regex {pattern!r} fits no video, not even {clips[0].name!r}")
-    return [_with_patient(clip, regex) for clip in clips]
-
-
-def _with_patient(clip: Clip, regex: re.Pattern[str]) -> Clip:
-    found = regex.search(clip.name) if clip.patient is None else None
-    return replace(clip, patient=found[1]) if found and found[1] else clip
-
-
-def _group(clip: Clip) -> str:
-    """Return what must stay together: the patient, or the video where none is known."""
-    return f"video {clip.name}" if clip.patient is None else f"patient {clip.patient}"
-
-
-def _given_splits(clips: Sequence[Clip]) -> Mapping[str, str]:
-    given: dict[str, str] = {}
+    if config.redraw_splits:
+        return [replace(clip, split=None, split_by="") for clip in clips]
+    given: dict[str, Clip] = {}
     for clip in clips:
-        if clip.split and given.setdefault(_group(clip), clip.split) != clip.split:
+        first = given.setdefault(patient_group(clip), clip) if clip.split else clip
+        if first.split != clip.split:
             raise UsageError(
-                f"{clip.name!r} is in split {clip.split!r} but its patient's other videos are in "
-                f"{given[_group(clip)]!r}; keep a patient in one split"
+                f"{clip.name!r} is in split {clip.split!r} but {first.name!r} of the same patient "
+                f"({clip.patient_by or 'by the source'}) is in {first.split!r}; keep a patient in "
+                "one split, or give --redraw-splits"
             )
-    return given
+    return list(clips)
+
+
+def split_clips(clips: Sequence[Clip], config: PrepareConfig, links: Links = ()) -> list[str]:
+    """Return the split of each clip: the source's own, else one drawn for its group.
+
+    A group is a patient, with all patients that `links` join to it. A clip without a split follows
+    its group's other clips. Where a source gives linked clips different splits they stay there.
+
+    Args:
+        clips: After `own_splits`.
+        config: `splits` gives the shares, `seed` draws.
+        links: Pairs of clips that show the same.
+    """
+    group = _joined([patient_group(clip) for clip in clips], links)
+    given: defaultdict[str, set[str]] = defaultdict(set)
+    for clip, name in zip(clips, group, strict=True):
+        if clip.split:
+            given[name].add(clip.split)
+    drawn = assign_splits(set(group) - set(given), config.splits, config.seed)
+    taken = {name: min(splits, key=SPLITS.index) for name, splits in given.items()}
+    # A patient's own split goes before that of patients with the same clip.
+    own = {patient_group(clip): clip.split for clip in clips if clip.split}
+    return [
+        own.get(patient_group(clip)) or {**drawn, **taken}[name]
+        for clip, name in zip(clips, group, strict=True)
+    ]
+
+
+def _joined(groups: Sequence[str], links: Links) -> list[str]:
+    """Return the name of each clip's group after joining linked ones: the first by name."""
+    if not links:
+        return list(groups)
+    parent = {name: name for name in groups}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    for one, other in links:
+        first, last = sorted((root(groups[one]), root(groups[other])))
+        parent[last] = first
+    return [root(name) for name in groups]
+
+
+def joined_groups(clips: Sequence[Clip], links: Links) -> Mapping[str, int]:
+    """Return how many patients each group holds after joining linked ones."""
+    names = [patient_group(clip) for clip in clips]
+    return Counter(dict(zip(names, _joined(names, links), strict=True)).values())

@@ -131,8 +131,16 @@ class FrameStore:
 
     @property
     def content(self) -> str:
-        """Return the SHA-256 of the images: the name of the content in caches."""
+        """Return the SHA-256 of the images: the name of what depends on pixels alone."""
         return str(self.manifest["sha256"]["images.npy"])
+
+    @property
+    def identity(self) -> str:
+        """Return 16 hex digits of all files: of the images, and whose they are.
+
+        The name of what also depends on videos, patients, splits or labels.
+        """
+        return runs.signature(self.manifest["sha256"])
 
     @property
     def splits(self) -> NDArray[np.str_]:
@@ -174,16 +182,6 @@ def check_comparable(
         )
 
 
-def was_trained_on(generated: FrameStore, real: FrameStore, split: str | None) -> bool:
-    """Say whether the model of `generated` was trained on images of `split` (None: all) of `real`.
-
-    Then copies of them pass as good.
-    """
-    source = generated.manifest.get("source", {})
-    splits = (None, source.get("train", {}).get("split"))
-    return source.get("trained_on") == real.content and (split in splits or "all" in splits)
-
-
 def _how_to_allow(different: Sequence[str]) -> str:
     return ", or allow it by name: " + " ".join(f"--allow-difference {x}" for x in different)
 
@@ -202,5 +200,6 @@ def _why_no_store(path: Path) -> str:
     if partial_path(path).exists():
         return f"{path} is not finished; run the command that makes it again, it will continue"
     if not path.exists():
-        return f"there is no {path}; make a store with `echosweep prepare SOURCE --out {path}`"
+        make = runs.command_line("prepare", "SOURCE", "--out", path)
+        return f"there is no {path}; make a store with `{make}`"
     return f"{path} is not a frame store (no manifest.json); make one with `echosweep prepare`"

@@ -88,7 +88,9 @@ class _Walk:
         links: list[Path] = []
         while waiting:
             folder = waiting.pop()
-            self._seen.add(_identity(folder))
+            if (identity := _identity(folder)) in self._seen:
+                continue  # a link led to a folder above one that was read
+            self._seen.add(identity)
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:

@@ -1,31 +1,27 @@
-"""Decode video files with PyAV: the luma plane as the codec stores it, no colour conversion.
+"""Decode videos with PyAV: the luma plane as the codec stores it, no colour conversion.
 
-Only what the kept frames need is decoded: h264 and MPEG-2 frames that no other refers to, and all
-other frames of intra-only codecs, are skipped. Invariant: frame numbers count frames in display
-order, so `every` picks the same frames whatever the codec.
+Invariant: frame numbers count frames in the order in which a decoder shows them (`ffmpeg -i FILE`),
+so `every` picks the same frames whatever the codec and the container; see `video_frames`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import io
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from PIL import Image
 
 from echosweep.data.source import Broken, Frame
+from echosweep.data.video_bytes import stated_bytes
+from echosweep.data.video_frames import Unproven, kept_frames
 
 if TYPE_CHECKING:
     import av
-
-    Packet = av.Packet[av.VideoStream]
-    Numbered = tuple[int, av.VideoFrame]
 
 SUFFIXES = (
     *(".avi", ".mp4", ".mov", ".mpeg", ".mpg", ".mkv"),
     *(".gif", ".webm", ".m4v", ".wmv"),
 )
-_LOST = 0.02  # AVI writers drop a packet now and then: harmless, and not a truncated file
-_HELD_BYTES = 1 << 26  # larger files are decoded whole, so that memory stays bounded
-_ONE_PACKET_A_FRAME = ("h264", "mpeg2video")  # in VP8, for one, some packets are never shown
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
 _LUMA_FORMATS = {
@@ -38,78 +34,118 @@ _LUMA_FORMATS = {
 def decode(path: Path, every: int, channels: int, promised: int = 0) -> Iterator[Frame]:
     """Yield frames 0, every, 2 every, ... of the file's first video stream, in display order.
 
-    With channels == 1 images are luma where the codec has it, else RGB. `promised`: how many frames
-    there should be; 0 asks the container. Raises Broken (or an av error) for a damaged or truncated
-    file, at the frame where that shows.
-    """
-    import av
+    A cover picture is no video stream. The end of a file can be missing unnoticed only where
+    nothing says how long the file is: an MPEG program or transport stream that is cut between two
+    packets, a raw stream, a Matroska or fragmented MP4 file of a live recording that is cut between
+    two of its parts. The frames that are left have the numbers that FFmpeg gives them.
 
-    with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise Broken("no video stream")
-        stream = container.streams.video[0]
+    Args:
+        path: the video file.
+        every: one frame in how many is kept.
+        channels: 1 gives luma where the codec has it, else RGB; 3 gives RGB.
+        promised: how many frames there should be; 0 asks the container.
+
+    Raises:
+        Broken: the file is damaged or truncated, or its frames cannot be numbered; raised at the
+            frame where that shows. PyAV's own errors pass too.
+    """
+    yield from _decode(_Source(path, None), every, channels, promised)
+
+
+def decode_stream(
+    file: BinaryIO, format: str | None, every: int, channels: int, promised: int = 0
+) -> Iterator[Frame]:
+    """Yield frames 0, every, 2 every, ... of a video that lies in memory; see `decode`.
+
+    Args:
+        file: the bytes (`io.BytesIO`), a whole file or a raw stream; it is not closed.
+        format: FFmpeg's name of the format ("h264", "hevc", "mpegvideo", "mp4"); None guesses it.
+        every: one frame in how many is kept.
+        channels: 1 gives luma where the codec has it, else RGB; 3 gives RGB.
+        promised: how many frames there should be; 0 asks the container.
+
+    Raises:
+        Broken: as `decode` does.
+    """
+    yield from _decode(_Source(file, format), every, channels, promised)
+
+
+class _Source(NamedTuple):
+    """Where a video lies, and FFmpeg's name of its format (None: to be guessed)."""
+
+    place: Path | BinaryIO
+    format: str | None
+
+    def open(self) -> "av.container.InputContainer":
+        """Open the video from its start; raise Broken if that fails because its end is missing."""
+        import av
+
+        if not isinstance(self.place, Path):
+            self.place.seek(0)
+        try:
+            place = str(self.place) if isinstance(self.place, Path) else self.place
+            return av.open(place, "r", format=self.format)
+        except (av.FFmpegError, OSError):
+            self.check_bytes()
+            raise
+
+    def is_whole(self) -> bool:
+        """Say whether the headers state a number of bytes, and all of them are there."""
+        size, stated = self._bytes()
+        return 0 < stated <= size
+
+    def check_bytes(self) -> None:
+        """Raise Broken if the headers state more bytes than there are."""
+        size, stated = self._bytes()
+        if size < stated:
+            raise Broken(f"truncated: {size} of at least {stated} bytes")
+
+    def _bytes(self) -> tuple[int, int]:
+        if not isinstance(self.place, Path):
+            return self.place.seek(0, io.SEEK_END), stated_bytes(self.place)
+        with self.place.open("rb") as file:
+            return file.seek(0, io.SEEK_END), stated_bytes(file)
+
+
+def _decode(source: _Source, every: int, channels: int, promised: int) -> Iterator[Frame]:
+    """Decode by a short way, and if that fails from the start by counting."""
+    done = -1
+    for short in (True, False):
+        with source.open() as container:
+            stream = _video_stream(container)
+            if stream is None or not stream.frames or container.format.name == "gif":
+                source.check_bytes()
+            if stream is None:
+                raise Broken("no video stream")
+            count, whole = promised or _promised(stream), source.is_whole
+            try:
+                for number, frame in kept_frames(container, stream, every, count, whole, short):
+                    if number > done:
+                        done = number
+                        yield _frame(number, frame, channels)
+                return
+            except Unproven:
+                assert short
+
+
+def _video_stream(container: "av.container.InputContainer") -> "av.VideoStream | None":
+    """Return the first video stream that is not the cover picture of other streams."""
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if len(container.streams) > 1 and stream.disposition & Disposition.attached_pic:
+            continue
         # Files are decoded side by side, one process each: threads within would only wait.
         stream.thread_type = "NONE"
-        promised = promised or stream.frames
-        if path.stat().st_size > _HELD_BYTES:
-            frames = _counted_frames(container.demux(stream), every, promised)
-        else:
-            packets = list(container.demux(stream))
-            read = _kept_frames if _can_skip(stream, packets) else _counted_frames
-            frames = read(packets, every, promised)
-        for number, frame in frames:
-            yield _frame(number, frame, channels)
+        return stream
+    return None
 
 
-def _can_skip(stream: "av.VideoStream", packets: "Sequence[Packet]") -> bool:
-    codec = stream.codec_context.codec
-    one_each = codec.intra_only or codec.name in _ONE_PACKET_A_FRAME
-    return one_each and all(packet.pts is not None for packet in packets if packet.size)
-
-
-def _kept_frames(packets: "Sequence[Packet]", every: int, promised: int) -> "Iterator[Numbered]":
-    """Yield the kept frames by their rank in presentation time; skip what they do not need."""
-    _check_whole(sum(packet.size > 0 for packet in packets), promised)
-    context = packets[0].stream.codec_context
-    intra_only = context.codec.intra_only
-    times = sorted({packet.pts or 0 for packet in packets if packet.size and not packet.is_discard})
-    kept = {time: number for number, time in enumerate(times) if number % every == 0}
-    lost = set(kept)
-    for packet in packets:
-        needed = not packet.size or packet.pts in kept
-        if not needed and intra_only:
-            continue
-        context.skip_frame = "DEFAULT" if needed else "NONREF"
-        for frame in packet.decode():
-            _check_intact(frame)
-            if frame.pts in lost:
-                lost.remove(frame.pts)
-                yield kept[frame.pts], frame
-    if len(lost) > max(1, _LOST * len(kept)):
-        raise Broken(f"{len(lost)} of {len(kept)} kept frames cannot be decoded")
-
-
-def _counted_frames(packets: "Iterable[Packet]", every: int, promised: int) -> "Iterator[Numbered]":
-    """Decode every frame and yield those whose count is 0, every, 2 every, ..."""
-    filled = shown = 0
-    for packet in packets:
-        filled += packet.size > 0
-        for frame in packet.decode():
-            _check_intact(frame)
-            if shown % every == 0:
-                yield shown, frame
-            shown += 1
-    _check_whole(filled, promised)
-
-
-def _check_whole(packets: int, promised: int) -> None:
-    if packets < promised * (1 - _LOST):
-        raise Broken(f"truncated: {packets} of {promised} frames")
-
-
-def _check_intact(frame: "av.VideoFrame") -> None:
-    if frame.is_corrupt:
-        raise Broken(f"damaged at {frame.time or 0:.2f} s")
+def _promised(stream: "av.VideoStream") -> int:
+    """Return how many frames the container states, without those that edits leave out."""
+    if stream.container.format.name.startswith("mov") and hasattr(stream, "index_entries"):
+        return min(stream.frames, len(stream.index_entries))
+    return stream.frames
 
 
 def _frame(number: int, frame: "av.VideoFrame", channels: int) -> Frame:

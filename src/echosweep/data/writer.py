@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from echosweep import runs
+from echosweep import places, runs
 from echosweep.data.store import (
     FILES,
     FORMAT,
@@ -118,9 +118,28 @@ class StoreWriter:
         """Return the reason by name of each video left out so far."""
         return {row["name"]: row["excluded"] for row in self.journal if "excluded" in row}
 
-    def finish(self, **facts: Any) -> FrameStore:
-        """Write the headers and the manifest (with `facts`), rename to `out`, return the store."""
-        kept = [row for row in self.journal if "excluded" not in row]
+    @property
+    def kept(self) -> list[dict[str, Any]]:
+        """Return the rows of the videos written so far, each with its `frames`."""
+        return [row for row in self.journal if "excluded" not in row]
+
+    def images(self) -> NDArray[np.uint8]:
+        """Return the images written so far, memory-mapped: (N, H, W[, 3])."""
+        self._sync()
+        path, shape = self.partial / "images.npy", (self.count, *self._image_shape)
+        return np.memmap(path, np.uint8, "r", offset=_HEADER_BYTES, shape=shape)
+
+    def finish(self, splits: Sequence[str] | None = None, **facts: Any) -> FrameStore:
+        """Write the headers and the manifest, rename the store to `out` and return it.
+
+        Args:
+            splits: The split of each of `kept`; None: those that the videos came with.
+            facts: Further entries of the manifest.
+
+        Raises:
+            EchoSweepError: No image was written.
+        """
+        kept = self.kept
         if not self.count:
             first = "; ".join(f"{name}: {why}" for name, why in list(self.excluded.items())[:3])
             raise EchoSweepError(
@@ -128,6 +147,8 @@ class StoreWriter:
                 f"({first}). Mend them, remove {self.partial} and prepare again"
             )
         videos = [{k: v for k, v in row.items() if k != "frames"} for row in kept]
+        for video, split in zip(videos, splits or (), strict=splits is not None):
+            video["split"] = split
         index = np.zeros(self.count, INDEX_DTYPE)
         index["video"] = np.repeat(np.arange(len(kept)), [len(row["frames"]) for row in kept])
         index["frame"] = np.concatenate([row["frames"] for row in kept])
@@ -145,8 +166,7 @@ def begin_partial(out: Path, task: Mapping[str, Any]) -> Iterator[Path]:
 
     An EchoSweepError within, which the same call would meet again, leaves no new one behind.
     """
-    if out.exists():
-        raise UsageError(f"{out} exists already; remove it, or choose another --out")
+    places.check_free(out)
     partial = partial_path(out)
     with runs.locked(partial):
         note = partial / "task.json"

@@ -6,6 +6,7 @@ the halves differ by cancels. Invariant: no patient and no seed is in both halve
 every distance is of the same number of images.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from echosweep import rng
+from echosweep import rng, runs
 from echosweep.evaluation.floor import halve, spread
 from echosweep.evaluation.frechet import Z95
 from echosweep.evaluation.noise import to_fixed
@@ -42,6 +43,15 @@ class Splits:
     def _to_real(self) -> list[list[Callable[[Rows], float]]]:
         real = self.reference.features
         return [[to_fixed(Subset(real, half.real)) for half in pair] for pair in self.halves]
+
+    @cached_property
+    def signature(self) -> str:
+        """Return 16 hex digits of which images, whose, and how they are halved."""
+        halves = [positions for pair in self.halves for half in pair for positions in half]
+        parts = [
+            hashlib.sha256(part.tobytes()).hexdigest() for part in (self.reference.rows, *halves)
+        ]
+        return runs.signature([self.reference.store.identity, *parts])
 
     def distances(self, made: Rows) -> Floats:
         """Return the Fréchet distances of `made` to the reference in each half, (splits, 2)."""

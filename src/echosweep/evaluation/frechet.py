@@ -13,12 +13,14 @@ from echosweep.evaluation.sets import FEW_GROUPS, Result, Side
 
 SPLITS, POINTS = 4, 5
 Z95 = 1.96
+_FEW_PER_FEATURE = 10  # images: below it the bias by N is far larger than the interval
 
 
 def measure_frechet(generated: Side, reference: Side, seed: int) -> Result:
     """Return the distance and how far it is above the floor.
 
-    fd: of all images; its interval is of redrawing the patients (or videos) of both sides.
+    fd: of all images; its interval is of redrawing the patients (or videos) of both sides, at this
+    number of images: details["interval"] names it. The value of infinitely many is not in it.
     fd_at_floor: generated images against one half of the reference, at the same N as
     fd_floor: the other half against it, both the mean over SPLITS seeded splits by video;
     fd_above_floor: their difference. fd_infinity: generated against a half, at infinite N.
@@ -26,14 +28,20 @@ def measure_frechet(generated: Side, reference: Side, seed: int) -> Result:
     value = distance_of(generated.features, reference.features)
     error = standard_error(generated, reference)
     intervals = {}
+    values, curves = _above_floor(generated, reference, seed)
+    details = dict(curves)
     if error is not None:
         intervals["fd"] = (max(value - Z95 * error, 0.0), value + Z95 * error)
-    values, details = _above_floor(generated, reference, seed)
+        details["interval"] = {
+            "of": "the distance at this number of images",
+            "n_generated": len(generated),
+            "n_reference": len(reference),
+        }
     return Result(
         values={"fd": value, **values},
         intervals=intervals,
         details=details,
-        notes=_notes(generated, reference, details, error),
+        notes=_notes(generated, reference, curves, error),
     )
 
 
@@ -76,6 +84,12 @@ def _notes(
             f"floor doubtful with fewer than {FEW_GROUPS}"
         )
     n, dims = min(len(generated), len(reference)), reference.features.shape[1]
+    if error is not None and n < _FEW_PER_FEATURE * dims:
+        notes.append(
+            f"its 95 % interval is of the distance at {n} images, which bias raises: with fewer "
+            f"than {_FEW_PER_FEATURE * dims} for {dims} features the distance of infinitely many "
+            "images lies below it"
+        )
     if n <= dims:
         notes.append(
             f"{n} images for {dims} features: the covariance has rank {n - 1} at most, so the "

@@ -88,6 +88,7 @@ class Side:
         return {
             "path": str(self.store.path),
             "content": self.store.content,
+            "identity": self.store.identity,
             "fingerprint": self.store.fingerprint,
             "rows": runs.signature(self.rows.tolist()),
             "images": len(self),

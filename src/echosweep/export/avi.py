@@ -1,8 +1,9 @@
-"""Images in EchoNet-Dynamic's layout (Ouyang et al. 2020): Videos/NAME.avi and FileList.csv.
+"""Images in EchoNet-Dynamic's layout (Ouyang et al. 2020): Videos/NAME.avi and tables.
 
-A generated image is a still, so each is a video of one frame, coded without loss (FFV1). Invariant:
-what is not known (EF, ESV, EDV) is an empty cell, never a number that looks like one; a name is no
-number either, or readers of tables would take its zeros away.
+A generated image is a still, so each is a video of one frame, coded without loss (FFV1), and has no
+traced frames: VolumeTracings.csv, without which echonet's loader does not open, has no rows.
+Invariant: what is not known (EF, ESV, EDV) is an empty cell, never a number that looks like one; a
+name is no number either, or readers of tables would take its zeros away.
 """
 
 import csv
@@ -13,7 +14,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from echosweep.data.phantom import FILE_LIST
+from echosweep.data.phantom import FILE_LIST, TRACINGS
 from echosweep.data.store import FrameStore
 from echosweep.export.format import Picture, each
 from echosweep.progress import Progress
@@ -24,14 +25,20 @@ EchoNet-Dynamic's layout: `Videos/synthetic-NNNNNN.avi`, each a video of one fra
 lossless), and `FileList.csv` with EchoNet's columns. These images are stills: nothing beats, EF,
 ESV and EDV are empty unless the model was told one, and FPS means nothing.
 
+**The loader of the package `echonet` opens this folder and finds no video in it:** it keeps only
+videos with two traced frames, and nobody traced these, so `VolumeTracings.csv` has no rows. Read
+`FileList.csv` and `Videos/` themselves:
+
 ```
 echosweep prepare . --out STORE --every 1 --size HEIGHTxWIDTH
 ```"""
 
 
 def write(store: FrameStore, num: int, out: Path, progress: Progress) -> None:
-    """Write the first `num` images as `out`/Videos/synthetic-NNNNNN.avi, with FileList.csv."""
+    """Write the first `num` images as `out`/Videos/synthetic-NNNNNN.avi, with the tables."""
     (out / "Videos").mkdir(parents=True)
+    with (out / "VolumeTracings.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerow(TRACINGS)
     with (out / "FileList.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, FILE_LIST, lineterminator="\n")
         table.writeheader()

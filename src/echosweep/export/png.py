@@ -12,8 +12,8 @@ from echosweep.export.format import describe, each
 from echosweep.progress import Progress
 
 ABOUT = """\
-`NNNNNN.png`: 8 bits, lossless, grey (or RGB). `metadata.csv` names the seed and the labels of each;
-it is what Hugging Face's `imagefolder` loader reads.
+`NNNNNN.png`: 8 bits, lossless, grey (or RGB). `metadata.csv` names the seed, split and labels of
+each: Hugging Face's `imagefolder` loader reads it, and so does `echosweep prepare`.
 
 ```python
 from datasets import load_dataset
@@ -32,7 +32,8 @@ def write(store: FrameStore, num: int, out: Path, progress: Progress) -> None:
         words.add_text("Description", describe(store, picture))
         name = f"{picture.name}.png"
         Image.fromarray(picture.pixels).save(out / name, pnginfo=words)
-        rows.append({"file_name": name, "seed": picture.seed, **picture.labels})
+        own = {"file_name": name, "seed": picture.seed, "split": picture.split}
+        rows.append({**own, **picture.labels})
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with (out / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns, lineterminator="\n")

@@ -41,19 +41,33 @@ _NARROWEST, _FEWEST_PIXELS, _PASS = 96, 16 * 16, 2**21
 
 
 class Conv2d(nn.Conv2d):
-    """`torch.nn.Conv2d`, in Winograd's form where that is faster."""
+    """`torch.nn.Conv2d` with all its options, in Winograd's form where that is faster."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the convolution of x (N,C,H,W)."""
+        """Return the convolution of x (N,C,H,W) or (C,H,W)."""
         weight, bias = self.weight, self.bias
-        if not (self.padding == (1, 1) and worthwhile(x, weight)):
+        if not (self._has_the_form() and worthwhile(x, weight)):
             return super().forward(x)
         y: Tensor = Winograd.apply(x, weight)  # type: ignore[no-untyped-call]
         return y if bias is None else y + bias[:, None, None]
 
+    def _has_the_form(self) -> bool:
+        """Say whether these options are those of `Winograd`, whatever the sizes."""
+        return (
+            self.padding in ((1, 1), "same")  # the same of kernels of 3
+            and self.padding_mode == "zeros"
+            and self.stride == self.dilation == (1, 1)
+            and self.groups == 1
+        )
+
 
 def worthwhile(x: Tensor, weight: Tensor) -> bool:
-    """Say whether x (N,C,H,W) is convolved faster in Winograd's form; its N does not matter."""
+    """Say whether x (N,C,H,W) is convolved faster in Winograd's form; its N does not matter.
+
+    What is no such x, as one without N, or with another C than the weights', is not.
+    """
+    if x.ndim != 4 or x.shape[1] != weight.shape[1] or not len(x):
+        return False
     height, width = x.shape[2:]
     return (
         weight.shape[2:] == (3, 3)
@@ -79,13 +93,16 @@ class Winograd(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients for x and weight; twice differentiable, then in the plain form."""
         x, weight = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return _plain_gradients(g, x, weight, ctx.needs_input_grad)
-        for_x, for_weight = ctx.needs_input_grad
-        return (
-            _convolve(g, _weights(weight, _G.flip(1))) if for_x else None,
-            _weight_gradient(x, g) if for_weight else None,
-        )
+        # The forward pass was not autocast, or it would have been plain: nor is this one, whoever
+        # calls it within autocast. The sums would be of two dtypes, and the gradients of another.
+        with torch.autocast("cpu", enabled=False):
+            if torch.is_grad_enabled():
+                return _plain_gradients(g, x, weight, ctx.needs_input_grad)
+            for_x, for_weight = ctx.needs_input_grad
+            return (
+                _convolve(g, _weights(weight, _G.flip(1))) if for_x else None,
+                _weight_gradient(x, g) if for_weight else None,
+            )
 
 
 def _plain_gradients(

@@ -113,16 +113,25 @@ def _findings(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "at_floor": values.get(f"{exact}_at_floor"),
             "floor": values.get(f"{exact}_floor"),
             "above": values.get(f"{exact}_above_floor"),
+            "n": _number(details.get("interval")),
             "n_floor": details.get("n_floor"),
             "by": details.get("by"),
         }
+
+
+def _number(interval: Mapping[str, Any] | None) -> str | None:
+    """Return the numbers of images that an interval is of, as text; None where none says so."""
+    if interval is None:
+        return None
+    made, real = interval["n_generated"], interval["n_reference"]
+    return f"{made:,}" if made == real else f"{made:,} and {real:,}"
 
 
 def _curves(record: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """Yield a figure of each distance against N, generated images and the floor."""
     for label, exact, _ in _distances(record):
         details = record.get("details", {}).get(label, {}).get("frechet")
-        if details:
+        if details and "floor" in details:
             yield {"label": label, "name": exact, "uri": figure_uri(plot_curves(details, exact))}
 
 

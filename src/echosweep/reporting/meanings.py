@@ -27,7 +27,8 @@ MEANINGS: dict[str, Meaning] = {
     "fd": Meaning(
         "metrics",
         "lower",
-        "squared distance of two Gaussians fitted to the features of all images",
+        "squared distance of two Gaussians fitted to the features of all images; its interval is "
+        "of the distance at this number of images, not at infinitely many",
         "Heusel et al. 2017",
     ),
     "fd_at_floor": Meaning(

@@ -14,8 +14,8 @@ from echosweep.diffusion.samplers import nfe
 from echosweep.sampling import chunk
 from echosweep.study.candidate import Candidate
 from echosweep.study.costs import Meter, Network, start
+from echosweep.study.recipe import DISCRIMINATOR_SEED
 from echosweep.study.trial import Trial
-from echosweep.study.workshop import DISCRIMINATOR_SEED
 from echosweep.training.discriminator import steps_an_epoch
 from echosweep.training.discriminator_accuracy import LEVELS
 from echosweep.training.posthoc_ema import STORED

@@ -14,6 +14,7 @@ from echosweep.errors import UsageError
 from echosweep.published import CLASSIFIER, DINOV2, INCEPTION
 from echosweep.study import STAGES
 from echosweep.study.candidate import Candidate
+from echosweep.study.leaks import check_reporting_split, check_seeds, check_training_split
 from echosweep.study.recipe import Range, Recipe, StageEntry
 from echosweep.study.search import at_budget
 from echosweep.study.stages import SearchOptions
@@ -28,16 +29,20 @@ def check(recipe: Recipe) -> dict[str, Config]:
     """Return the options of each stage by its name; raise UsageError for what cannot be run."""
     options = {entry.name: options_of(entry) for entry in recipe.stages}
     _check_features(recipe.features)
-    candidate, searched = recipe.base, False
+    candidate, searched, learnt = recipe.base, False, 0
     for entry in recipe.stages:
         stage = options[entry.name]
         try:
             if isinstance(stage, SearchOptions):
-                candidate, searched = _check_search(stage, candidate), True
+                base, searched = candidate, True
+                candidate = _check_search(stage, base, recipe)
+                learnt = max(learnt, _learnt(stage, base))
             elif entry.stage != "floor" and not searched:
                 raise UsageError("it needs a candidate that a search before it chose")
+            check_reporting_split(recipe, stage)
         except UsageError as error:
             raise UsageError(f"stage {entry.name!r}: {error}") from None
+    check_seeds(recipe, list(options.values()), learnt)
     return options
 
 
@@ -47,13 +52,14 @@ def options_of(entry: StageEntry) -> Config:
     return kind.make(entry.options, where=f"key in stage {entry.name!r}:")
 
 
-def _check_search(options: SearchOptions, base: Candidate) -> Candidate:
+def _check_search(options: SearchOptions, base: Candidate, recipe: Recipe) -> Candidate:
     """Return the first candidate that a search proposes; raise UsageError for an impossible one."""
     cost(options.space, options, options.strategy)
     first = base
     for number, changes in enumerate(_samples(options)):
         candidate = base.changed(options.set | changes)
         at_budget(candidate, 0.5)
+        check_training_split(recipe, candidate)
         _check_needs(candidate, options.set | changes)
         if candidate.sample.guidance and candidate.discriminator.kind == "classifier-features":
             CLASSIFIER.find(candidate.discriminator.classifier)
@@ -61,6 +67,15 @@ def _check_search(options: SearchOptions, base: Candidate) -> Candidate:
     if options.choose == "knee" and not any(path.startswith("sample.") for path in options.space):
         raise UsageError("choose: knee needs a search over sample.steps or sample.sampler")
     return first
+
+
+def _learnt(options: SearchOptions, base: Candidate) -> int:
+    """Return the most images that a discriminator of a search learns from; 0 for none."""
+    candidates = (base.changed(options.set | changes) for changes in _samples(options))
+    return max(
+        one.discriminator_images if str(one.sample.guidance) == "discriminator" else 0
+        for one in candidates
+    )
 
 
 def _samples(options: SearchOptions) -> Iterator[dict[str, Any]]:

@@ -47,7 +47,7 @@ class Data(NamedTuple):
 
     preparation: Preparation
     images: dict[str, int]
-    classes: Callable[[str | None], Sequence[str]]
+    classes: Callable[[str | None, str], Sequence[str]]
 
     def count(self, split: str) -> int:
         """Return the images of a split."""
@@ -115,7 +115,8 @@ class Meter:
 
     def _build(self, config: TrainConfig, device: str) -> Denoiser:
         with torch.device(device):
-            return build_denoiser(config, self.data.preparation, self.data.classes(config.label))
+            classes = self.data.classes(config.label, config.split)
+            return build_denoiser(config, self.data.preparation, classes)
 
     def _network(self, config: TrainConfig, counts: dict[str, int]) -> Network:
         denoiser = self._build(config, "cpu")

@@ -3,9 +3,9 @@
 What is finished is not done again, so the same command continues an interrupted demo.
 """
 
+import sys
+from functools import partial
 from pathlib import Path
-
-from rich.console import Console
 
 from echosweep.progress import bar
 from echosweep.study.launch import study
@@ -25,6 +25,6 @@ On your own videos (each command has --help):
 
 def demo(out: Path) -> None:
     """Run the study of the recipe `demo` in the folder `out`; say what to look at."""
-    console = Console(stderr=True, highlight=False)
-    page = study("demo", out, show=bar, say=console.print)
-    console.print(_NEXT.format(page=page, out=out))
+    say = partial(print, file=sys.stderr, flush=True)
+    page = study("demo", out, show=bar, say=say)
+    say(_NEXT.format(page=page, out=out))

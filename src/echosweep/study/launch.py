@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from echosweep import runs
-from echosweep.config import check_choice
+from echosweep.config import changes, check_choice
 from echosweep.data.phantom import phantom
 from echosweep.data.prepare import prepare
 from echosweep.data.store import FrameStore
@@ -143,14 +143,10 @@ def _check_place(out: Path, recipe: Recipe, data: str | Path | None) -> None:
 
 
 def _check_same(out: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    changes = [
-        f"{name} was {known.get(name)!r}, now {value!r}"
-        for name, value in wanted.items()
-        if known.get(name) != value
-    ]
-    if changes:
+    different = changes({name: known.get(name) for name in wanted}, wanted)
+    if different:
         raise UsageError(
-            f"{out} is the study of another recipe, or of other images ({'; '.join(changes)}); "
+            f"{out} is the study of another recipe, or of other images ({'; '.join(different)}); "
             "stages may change, this may not: choose another --out"
         )
 
@@ -186,7 +182,7 @@ def claim(out: Path, recipe: Recipe, store: FrameStore) -> None:
     for split in (recipe.select.split, recipe.report.split):
         store.rows(split)
     # Not the images alone: the same ones split otherwise would let test videos choose.
-    identity = recipe.identity() | {"images": runs.signature(store.manifest["sha256"])}
+    identity = recipe.identity() | {"images": store.identity}
     path = out / "study.json"
     if path.exists():
         known = runs.read_record(path, "choose another --out")["identity"]
@@ -200,6 +196,7 @@ def claim(out: Path, recipe: Recipe, store: FrameStore) -> None:
             "data": {
                 "path": str(store.path.resolve()),
                 "content": store.content,
+                "identity": store.identity,
                 "name": source.get("name", store.path.name),
                 "kind": source.get("kind"),
                 "preparation": store.manifest["preparation"],

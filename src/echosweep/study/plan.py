@@ -11,6 +11,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -22,6 +23,7 @@ from echosweep.data.splits import assign_splits
 from echosweep.data.store import FrameStore, Preparation, image_shape
 from echosweep.errors import UsageError
 from echosweep.progress import Show, hidden
+from echosweep.streams import table
 from echosweep.study import STAGES
 from echosweep.study.backends import Settings, local
 from echosweep.study.candidate import Candidate
@@ -160,14 +162,14 @@ def _data(recipe: Recipe, data: str | Path | None) -> "Data":
     if data is not None:
         store = FrameStore.open(data, verify=False)
         counts = Counter(store.splits.tolist())
-        return Data(store.preparation, counts, lambda label: class_names(store, label))
+        return Data(store.preparation, counts, partial(class_names, store))
     made = recipe.data
     if made is None:
         raise UsageError(f"recipe {recipe.name!r} needs --data STORE to be planned for")
     videos = Counter(assign_splits(map(str, range(made.videos)), _SHARES, 0).values())
     each = -(-made.frames // made.every)
     counts = Counter({split: number * each for split, number in videos.items()})
-    return Data(Preparation((made.size, made.size)), counts, lambda label: ())
+    return Data(Preparation((made.size, made.size)), counts, lambda label, split: ())
 
 
 def _stage(act: Act, bill: "Bill", workers: int) -> dict[str, Any]:
@@ -238,24 +240,23 @@ def _notes(meter: "Meter", acts: Sequence[Act], gpus: int) -> Iterator[str]:
 def print_plan(plan: dict[str, Any]) -> None:
     """Print a plan as a table: stages, their trials, the total."""
     from rich.console import Console
-    from rich.table import Table
 
     columns = ("", "one device", f"{plan['workers']} at a time", "memory", "disk", "")
-    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
+    rows = table(*columns)
     for stage in plan["stages"]:
-        table.add_row(f"{stage['name']}: {len(stage['trials'])} trials", *_numbers(stage))
+        rows.add_row(f"{stage['name']}: {len(stage['trials'])} trials", *_numbers(stage))
         for trial in stage["trials"][:_LINES]:
             note = "assumed" if trial["assumed"] else ""
-            table.add_row(f"  {trial['label']}", *_numbers(trial), note, style="dim")
+            rows.add_row(f"  {trial['label']}", *_numbers(trial), note, style="dim")
         if len(stage["trials"]) > _LINES:
-            table.add_row(f"  and {len(stage['trials']) - _LINES} more", style="dim")
+            rows.add_row(f"  and {len(stage['trials']) - _LINES} more", style="dim")
     total = plan["total"]
-    table.add_row(f"in all: {total['trials']} trials", *_numbers(total), style="bold")
+    rows.add_row(f"in all: {total['trials']} trials", *_numbers(total), style="bold")
     console = Console(markup=False, highlight=False)
     console.print(f"{plan['recipe']} on {plan['device']}, threads of a trial: {plan['threads']}")
-    console.print(table)
+    console.print(rows)
     for note in plan["notes"]:
-        console.print(note)
+        console.print(note, soft_wrap=True)
 
 
 def _numbers(row: dict[str, Any]) -> tuple[str, str, str, str]:

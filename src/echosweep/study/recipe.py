@@ -17,7 +17,9 @@ from echosweep.config.base import Positive, PositiveInt
 from echosweep.errors import UsageError
 from echosweep.study.candidate import Candidate
 
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+SEEDS = 2**31  # the index of a store holds seeds below it
+DISCRIMINATOR_SEED = 20_000_000  # beyond those that choose and those that report
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 
 
 class Selection(Config):
@@ -123,10 +125,10 @@ class Recipe(Config):
         """Return a shipped recipe by its name, or that of a YAML file."""
         path = Path(name)
         if path.suffix in (".yaml", ".yml"):
-            return cls.make(read_yaml(path), where=f"key in {path}:")
+            return cls.make(read_yaml(path), where=f"key in the recipe {path}:")
         check_choice("recipe", str(name), shipped())
         text = resources.files("echosweep.recipes") / f"{name}.yaml"
-        return cls.make(read_yaml(str(text)), where=f"key in recipe {name}:")
+        return cls.make(read_yaml(str(text)), where=f"key in the recipe {name}:")
 
     def identity(self) -> dict[str, Any]:
         """Return what every trial of a study depends on: a study's folder has one."""

@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from echosweep.runs import command_line
+from echosweep.streams import table
 from echosweep.study.status import STATES, status
 
 _SECONDS_BETWEEN_LOOKS, _SECONDS_WITHOUT_NEWS = 2.0, 60.0
@@ -46,11 +48,11 @@ def _page(found: dict[str, Any]) -> Group:
 
 
 def _stage_table(stages: list[dict[str, Any]]) -> Table:
-    table = _table("stage", "", "done", "running", "failed", "waiting", "best so far")
+    rows = _table("stage", "", "done", "running", "failed", "waiting", "best so far")
     for stage in stages:
         counts = [str(stage[state] or "") for state in STATES]
-        table.add_row(stage["name"], stage["state"], *counts, _best_so_far(stage))
-    return table
+        rows.add_row(stage["name"], stage["state"], *counts, _best_so_far(stage))
+    return rows
 
 
 def _best_so_far(stage: dict[str, Any]) -> str:
@@ -62,13 +64,13 @@ def _best_so_far(stage: dict[str, Any]) -> str:
 
 
 def _running_table(running: list[dict[str, Any]]) -> Table:
-    table = _table("running", "what", "", "rate", "left", "where")
+    rows = _table("running", "what", "", "rate", "left", "where")
     for row in running[:_LINES]:
         where = f"{row['host']} ({row['pid']})" if row["host"] else ""
-        table.add_row(_what(row), *_news(row), where)
+        rows.add_row(_what(row), *_news(row), where)
     if len(running) > _LINES:
-        table.add_row(f"and {len(running) - _LINES} more")
-    return table
+        rows.add_row(f"and {len(running) - _LINES} more")
+    return rows
 
 
 def _news(row: dict[str, Any]) -> tuple[str, str, str, str]:
@@ -84,7 +86,9 @@ def _news(row: dict[str, Any]) -> tuple[str, str, str, str]:
 
 
 def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    made = table(*columns)
+    made.header_style = "bold"
+    return made
 
 
 def duration(seconds: float) -> str:
@@ -108,7 +112,8 @@ def _verdict(found: dict[str, Any]) -> str:
         return f"about {left} left of this stage, if it goes on as fast as so far{after}"
     return {
         "running": f"running; how long cannot be told before a trial has ended{after}",
-        "done": f"done. Next: echosweep report {found['study']}",
-        "failed": "a stage failed; mend what its errors say and run the same command again",
+        "done": f"done. Next: {command_line('report', found['study'])}",
+        "failed": "a stage failed; mend what its errors say and run the same command again with "
+        "--retry-failed",
         "idle": f"no trial runs. echosweep study run goes on{after}",
     }[found["state"]]

@@ -26,10 +26,9 @@ from echosweep.errors import EchoSweepError
 from echosweep.progress import Progress, Show
 from echosweep.study.candidate import Candidate
 from echosweep.study.commands import discriminate_command, sample_command, train_command
+from echosweep.study.recipe import DISCRIMINATOR_SEED
 from echosweep.training import checkpoint
 from echosweep.training.posthoc_ema import stored_tracks
-
-DISCRIMINATOR_SEED = 20_000_000  # beyond those that choose and those that report
 
 
 @dataclass(frozen=True)

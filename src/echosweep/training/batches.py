@@ -4,6 +4,7 @@ Epoch e is the permutation drawn from (seed, "epoch", e); the step at nimg sees 
 positions of that endless order. Nothing is consumed, so nothing needs saving to resume.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,10 +14,11 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from echosweep import rng
-from echosweep.config import TrainConfig
-from echosweep.data.store import FrameStore
+from echosweep.config import TrainConfig, nearest
+from echosweep.data.store import FrameStore, Video
 from echosweep.errors import UsageError
 
+_NAMED = 3  # videos that a message names
 _DEVICE_SHARE = 0.25  # of the device's free memory that the data set may take
 
 
@@ -48,21 +50,43 @@ class Batches:
         return images.to(torch.float32) / 127.5 - 1, labels
 
 
-def class_names(store: FrameStore, label: str | None) -> tuple[str, ...]:
-    """Return the sorted words that the label takes in the store; () without a label.
+def class_names(store: FrameStore, label: str | None, split: str = "all") -> tuple[str, ...]:
+    """Return the sorted words that the label takes in a split of the store; () without a label.
 
-    Raises UsageError where the store has no such label, or it is a number.
+    Raises UsageError unless the label is a word on every video of the split.
     """
     if label is None:
         return ()
-    values = [video.labels.get(label) for video in store.videos]
-    if not all(isinstance(value, str) for value in values):
-        words = {k for video in store.videos for k, v in video.labels.items() if isinstance(v, str)}
+    videos = [video for video in store.videos if split in ("all", video.split)]
+    lacking = [video.name for video in videos if not isinstance(video.labels.get(label), str)]
+    if lacking:
+        numbers = any(label in video.labels for video in videos if video.name in {*lacking})
+        names = ", ".join(lacking[:_NAMED]) + (", ..." if len(lacking) > _NAMED else "")
+        usable = sorted(_words(videos))
         raise UsageError(
-            f"label {label!r} is not a word on every video of {store.path}; "
-            f"labels that are words: {', '.join(sorted(words)) or 'none'}"
+            f"label {label} is {'no word' if numbers else 'missing'} on {len(lacking)} of "
+            f"{len(videos)} videos of {store.path}{'' if split == 'all' else f', split {split}'} "
+            f"({names}){nearest(label, usable)}; labels that are words on all of them: "
+            f"{', '.join(usable) or 'none'}"
         )
-    return tuple(sorted({str(value) for value in values}))
+    return tuple(sorted({str(video.labels[label]) for video in videos}))
+
+
+def _words(videos: Sequence[Video]) -> set[str]:
+    """Return the labels that are words on every video."""
+    each = [{k for k, v in video.labels.items() if isinstance(v, str)} for video in videos]
+    return set.intersection(*each) if each else set()
+
+
+def rows_with_class(
+    store: FrameStore, rows: NDArray[np.int64], label: str | None, classes: Sequence[str]
+) -> NDArray[np.int64]:
+    """Return those of `rows` whose video has one of the classes; all without a label."""
+    if label is None:
+        return rows
+    known = np.array([video.labels.get(label) in classes for video in store.videos])
+    chosen: NDArray[np.int64] = rows[known[store.index["video"][rows]]]
+    return chosen
 
 
 def rows_of(store: FrameStore, config: TrainConfig) -> NDArray[np.int64]:
@@ -78,15 +102,17 @@ def load_rows(
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
     labels = None
     if classes and config.label:
-        of_video = [classes.index(str(video.labels[config.label])) for video in store.videos]
-        indices = torch.tensor(of_video)[torch.from_numpy(store.index["video"][rows].astype(int))]
+        videos, places = np.unique(store.index["video"][rows], return_inverse=True)
+        words = [str(store.videos[video].labels[config.label]) for video in videos]
+        indices = torch.tensor([classes.index(word) for word in words])[torch.from_numpy(places)]
         labels = one_hot(indices, len(classes)).to(torch.float32)
     return Batches(images, labels, config.seed)
 
 
 def load_batches(store: FrameStore, config: TrainConfig, device: torch.device) -> Batches:
     """Return the training split in memory: on the device where it fits, else beside it."""
-    batches = load_rows(store, rows_of(store, config), config, class_names(store, config.label))
+    classes = class_names(store, config.label, config.split)
+    batches = load_rows(store, rows_of(store, config), config, classes)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         fits = batches.images.nbytes < _DEVICE_SHARE * free

@@ -23,7 +23,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
     weights = _weights(path)
     temporary = weights.with_name(f".{weights.name}.tmp")
     try:
-        save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary)
+        with runs.usual_mode(temporary):
+            save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary)
         runs.sync_file(temporary)
         digest = runs.sha256_file(temporary)
         _facts(path).unlink(missing_ok=True)
@@ -64,6 +65,11 @@ def load(path: Path, fix: str = "copy the run again") -> tuple[dict[str, Tensor]
         return load_file(weights), facts
     except SafetensorError as error:
         raise EchoSweepError(f"{weights} is not a safetensors file ({error}); {fix}") from None
+
+
+def amend(path: Path, **facts: Any) -> None:
+    """Write further `facts` of weights that are there; what they are does not change."""
+    runs.write_record(_facts(path), {**read_facts(path), **facts})
 
 
 def remove(path: Path) -> None:

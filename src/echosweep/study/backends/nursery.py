@@ -8,10 +8,11 @@ that ends; asked to stop, it saves.
 import os
 import sys
 from collections.abc import Sequence
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from echosweep.places import fork_server
 from echosweep.study.trial import folder
 
 # The second takes seconds, and PyTorch imports it when it makes an optimizer: in every trial, else.
@@ -24,7 +25,7 @@ def fork(study: Path, signature: str, *, threads: int, devices: Sequence[str] = 
     threads: of its computations. devices: the GPUs that it may use, as CUDA_VISIBLE_DEVICES has
     them.
     """
-    context = get_context("forkserver")
+    context = fork_server()
     context.set_forkserver_preload(_PRELOADED)
     process = context.Process(target=_work, args=(study, signature, threads, devices))
     process.start()
@@ -53,8 +54,8 @@ def _work(study: Path, signature: str, threads: int, devices: Sequence[str]) -> 
     path = folder(study, signature)
     path.mkdir(parents=True, exist_ok=True)
     with (path / "log.txt").open("ab") as log:
-        os.dup2(log.fileno(), sys.stdout.fileno())
-        os.dup2(log.fileno(), sys.stderr.fileno())
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
 
     import torch
 

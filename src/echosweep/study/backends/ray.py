@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from echosweep.errors import EchoSweepError, UsageError
+from echosweep.places import short_temporary
 from echosweep.study.backends import Ended, Settings
 from echosweep.study.backends.nursery import end, fork
 from echosweep.study.backends.process import without_worker
@@ -23,6 +24,7 @@ from echosweep.study.trial import Trial
 LOST = -signal.SIGKILL  # Ray gave its task up: as if killed
 _RETRIES = 3  # of a task whose node, or whose process of Ray, died
 _KILLS_CHILDREN = "RAY_kill_child_processes_on_worker_exit"  # before they saved, if Ray may
+_BELOW_TEMPORARY = len("/ray/session_2000-01-01_00-00-00_000000_1234567/sockets/plasma_store.1")
 _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_TO_ANSWER = 5.0
 _SECONDS_TO_SAVE = 90.0
@@ -144,6 +146,8 @@ def _connect(address: str | None) -> Any:
         raise UsageError("Ray is missing; pip install 'echosweep[ray]'") from None
     if not ray.is_initialized():
         _check_answers(address)
+        if address is None:  # a cluster of its own: its sockets lie in the temporary directory
+            os.environ["RAY_TMPDIR"] = short_temporary(_BELOW_TEMPORARY, "RAY_TMPDIR")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word leaves the lab
         os.environ.setdefault("RAY_worker_niceness", "0")  # else trials stand still beside others
         try:

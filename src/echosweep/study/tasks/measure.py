@@ -12,7 +12,8 @@ from echosweep.data.store import FrameStore, Preparation
 from echosweep.diffusion.samplers import nfe
 from echosweep.study.candidate import Candidate
 from echosweep.study.commands import Drawn, Guide, by_hand
-from echosweep.study.workshop import DISCRIMINATOR_SEED, Workshop, rate_of
+from echosweep.study.recipe import DISCRIMINATOR_SEED
+from echosweep.study.workshop import Workshop, rate_of
 from echosweep.training import checkpoint
 
 METRICS = "frechet,kid"

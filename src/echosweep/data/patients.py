@@ -1,0 +1,93 @@
+"""Who is one patient: by the source, by a folder, by a pattern in the names, or by assumption.
+
+Frames of one patient in two splits flatter every number, so the manner is always kept and said.
+Invariant: a pattern decides for all videos, or the call says that it need not.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from echosweep.config import PrepareConfig
+from echosweep.data.source import Clip
+from echosweep.errors import UsageError
+
+ASSUMED = "assumed one a video"
+
+
+def tell_patients(clips: Sequence[Clip], config: PrepareConfig, secret: bool) -> list[Clip]:
+    """Return `clips` with the patient of each, and with what told it.
+
+    Args:
+        clips: As the source lists them, under their real names.
+        config: `patient_from`, `patient_regex` and `allow_unmatched` decide.
+        secret: Whether the names of files may not be shown.
+
+    Raises:
+        UsageError: A pattern is wrong or does not fit every video; no video has what is asked for.
+    """
+    told = [_tell(clip, config.patient_from) for clip in clips]
+    if config.patient_from != "auto" and not any(clip.patient_by for clip in told):
+        raise UsageError(
+            f"patient-from {config.patient_from}: no video here has one; "
+            "leave it out, or give --patient-regex"
+        )
+    if config.patient_regex is None:
+        return told
+    regex = _pattern(config.patient_regex)
+    named = [_match(clip, regex) for clip in told]
+    _check_fit(told, named, config, secret)
+    return [new or old for new, old in zip(named, told, strict=True)]
+
+
+def patient_group(clip: Clip) -> str:
+    """Return what must stay together: the patient, or the video where none is known."""
+    return f"video {clip.name}" if clip.patient is None else f"patient {clip.patient}"
+
+
+def _tell(clip: Clip, manner: str) -> Clip:
+    if manner == "video":
+        return replace(clip, patient=None, patient_by="--patient-from video")
+    if manner == "study":
+        return replace(clip, patient=clip.study, patient_by="its study" if clip.study else "")
+    if manner == "folder":
+        folder = PurePosixPath(clip.name).parent.as_posix()
+        known = folder != "."
+        return replace(
+            clip, patient=folder if known else None, patient_by="its folder" if known else ""
+        )
+    return clip
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        regex = re.compile(text)
+    except re.error as error:
+        raise UsageError(f"patient-regex {text!r} is not a pattern: {error}") from None
+    if not regex.groups:
+        raise UsageError(f"patient-regex {text!r} has no group; put the patient in brackets")
+    return regex
+
+
+def _match(clip: Clip, regex: re.Pattern[str]) -> Clip | None:
+    found = regex.search(clip.name)
+    if not found or not found[1]:
+        return None
+    return replace(clip, patient=found[1], patient_by="--patient-regex")
+
+
+def _check_fit(
+    clips: Sequence[Clip], named: Sequence[Clip | None], config: PrepareConfig, secret: bool
+) -> None:
+    unfit = [clip.name for clip, new in zip(clips, named, strict=True) if new is None]
+    if not unfit or (config.allow_unmatched and len(unfit) < len(clips)):
+        return
+    such = "" if secret else f", as {', '.join(map(repr, unfit[:3]))}"
+    if len(unfit) == len(clips):
+        raise UsageError(f"patient-regex {config.patient_regex!r} fits no video{such}")
+    raise UsageError(
+        f"patient-regex {config.patient_regex!r} does not fit {len(unfit)} of {len(clips)} "
+        f"videos{such}; write one that fits all ((?i) at its start ignores case), or give "
+        "--allow-unmatched: then each of these is a patient of its own"
+    )

@@ -1,0 +1,132 @@
+"""Rows of a table: the cells of one record, and what makes a record untrustworthy as a whole.
+
+Invariant: a row with more cells than columns has them shifted, and a row that ends too early was
+cut: they have a fault, whatever their cells look like.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from echosweep.data.table_text import Record
+
+MISSING_WORDS = {"", "-", "nan", "na", "n/a", "#n/a", "<na>", "none", "null"}
+"""Cells that say, in any case, that there is no value."""
+
+
+class Row:
+    """One row of a table; `row["EF"]` is the cell's text, "" where it has no value.
+
+    Attributes:
+        number: The row's number in a spreadsheet: the header of most tables is row 1.
+        fault: Why the row as a whole cannot be trusted, with file and row; "" if it can.
+    """
+
+    __slots__ = ("_places", "_values", "fault", "number")
+
+    def __init__(
+        self, number: int, values: Sequence[str], places: Mapping[str, int], fault: str = ""
+    ) -> None:
+        self.number, self.fault = number, fault
+        self._values, self._places = values, places
+
+    def __getitem__(self, column: str) -> str:
+        text = self.raw(column)
+        return "" if text.lower() in MISSING_WORDS else text
+
+    def raw(self, column: str) -> str:
+        """Return the text of a cell, also where it is a word for a missing value: names of files.
+
+        Args:
+            column: Its name; a column that the table has not is as good as empty.
+        """
+        place = self._places.get(column, len(self._values))
+        return self._values[place] if place < len(self._values) else ""
+
+
+def parse_number(text: str, decimal_comma: bool = False) -> float | None:
+    """Return the number that `text` is, which may be infinite or NaN; None if it is none.
+
+    Args:
+        text: ASCII digits without separators of thousands.
+        decimal_comma: Whether 55,5 is a number.
+    """
+    if decimal_comma and "." not in text:
+        text = text.replace(",", ".")
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if text.isascii() and "_" not in text else None
+
+
+def has_decimal_commas(rows: Iterable[Row], columns: Sequence[str]) -> bool:
+    """Return whether a table by tabs has numbers as 55,5 and none as 55.5 or, maybe, 1,234."""
+    commas = False
+    for row in rows:
+        for column in columns:
+            text = row[column]
+            if re.fullmatch(r"[+-]?(\d+\.\d+|\d{1,3}(,\d{3})+)", text):
+                return False
+            commas = commas or bool(re.fullmatch(r"[+-]?\d+,\d+", text))
+    return commas
+
+
+class RowMaker:
+    """Makes rows of cells, and remembers what is to be noted."""
+
+    def __init__(self, table: str, columns: Sequence[str], needed: Collection[str]) -> None:
+        self._table, self._width = table, len(columns)
+        self._places: dict[str, int] = {}
+        self._again: list[tuple[str, int]] = []
+        for place, name in enumerate(columns):
+            if name in self._places:
+                self._again.append((name, place))
+            elif name:
+                self._places[name] = place
+        self._needed = {name: self._places[name] for name in needed}
+        self._short: list[int] = []
+
+    def row(self, record: Record) -> Row:
+        """Return the row of a record, with what is wrong with it as a whole."""
+        cells, problem = record.cells, record.problem
+        if len(cells) == self._width and not problem and not self._again:
+            return Row(record.number, cells, self._places)
+        if any(cells[self._width :]):
+            problem = problem or f"has {len(cells)} cells for {self._width} columns"
+        elif len(cells) < self._width:
+            self._short.append(record.number)
+            lacking = [name for name, place in self._needed.items() if place >= len(cells)]
+            if lacking and not problem:
+                problem = f"ends before column {lacking[0]}"
+        row = Row(record.number, cells, self._places)
+        if self._again:
+            row, differing = self._without_repeated(row, cells)
+            problem = problem or differing
+        if problem:
+            row.fault = f"{self._table} row {record.number}: {problem}"
+        return row
+
+    def notes(self) -> list[str]:
+        """Return notes on all rows that were made."""
+        notes = []
+        if self._again:
+            names = ", ".join(dict.fromkeys(name for name, _ in self._again))
+            notes.append(f"{self._table} has several columns {names}: they are read as one")
+        if self._short:
+            notes.append(
+                f"{len(self._short)} rows of {self._table} have fewer cells than columns (first: "
+                f"row {self._short[0]}): cells that lack have no value"
+            )
+        return notes
+
+    def _without_repeated(self, row: Row, cells: Sequence[str]) -> tuple[Row, str]:
+        """Return the row with columns of one name as one, and what is wrong if they differ."""
+        values, problem = list(cells), ""
+        for name, place in self._again:
+            again = Row(row.number, cells, {name: place})
+            first = Row(row.number, values, self._places)
+            if again[name] and not first[name]:
+                values[self._places[name]] = again[name]
+            elif again[name] and again[name] != first[name]:
+                problem = f"has {first[name]!r} and {again[name]!r} in its columns {name}"
+        return Row(row.number, values, self._places), problem

@@ -1,0 +1,248 @@
+"""Volumes of pixels: NIfTI-1 (.nii, .nii.gz) and MetaImage (.mhd with a data file, .mha).
+
+Both store x fastest, then y, then time: in C order that is (T, H, W), the rows of an image from its
+top. Axes are not turned by the orientation in the header. Both formats are a short header before
+plain numbers, so they are read here: common readers return a cut file with pixels made up.
+Invariant: no file is opened but the one that is given, and its data file in the same folder.
+"""
+
+import contextlib
+import gzip
+import math
+import re
+import struct
+import zlib
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echosweep.data.source import Broken
+
+SUFFIXES = (".nii.gz", ".nii", ".mhd", ".mha")
+_LIMIT = 2**31  # bytes of pixels: a header can promise more than any echo has
+_HEADER = 2**16  # bytes before the pixels of a MetaImage
+_NIFTI_TYPES = {
+    **{2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 128: "u1", 256: "i1"},
+    **{512: "u2", 768: "u4", 1024: "i8", 1280: "u8"},
+}
+_NIFTI_RGB = 128
+_META_TYPES = {
+    **{"MET_UCHAR": "u1", "MET_CHAR": "i1", "MET_USHORT": "u2", "MET_SHORT": "i2"},
+    **{"MET_UINT": "u4", "MET_INT": "i4", "MET_FLOAT": "f4", "MET_DOUBLE": "f8"},
+}
+
+
+class Volume(NamedTuple):
+    """Pixels (T, H, W) or (T, H, W, 3), uint8; spacing: the distance of columns, and of rows."""
+
+    pixels: NDArray[np.uint8]
+    spacing: tuple[float, float]
+
+
+class _Bytes(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Plan(NamedTuple):
+    """What a header says: sizes x, y, ...; the type of a number; how many of them a pixel has."""
+
+    sizes: list[int]
+    dtype: "np.dtype[Any]"
+    channels: int
+    spacing: tuple[float, float]
+    slope: float = 1.0
+    intercept: float = 0.0
+
+
+def read(path: Path) -> Volume:
+    """Return the pixels of a file.
+
+    Args:
+        path: It ends in one of SUFFIXES, in any case.
+
+    Raises:
+        Broken: The file is cut or damaged, or its values are not integers from 0 to 255.
+        OSError: The file cannot be opened.
+    """
+    try:
+        reader = _read_meta if path.suffix.lower() in (".mhd", ".mha") else _read_nifti
+        return reader(path)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise Broken(f"{path.name} is cut or damaged: {error}") from None
+
+
+# --- NIfTI ----------------------------------------------------------------------------------
+
+
+def _read_nifti(path: Path) -> Volume:
+    with path.open("rb") as raw, _unpacking(raw) as file:
+        header = file.read(348)
+        plan, offset = _nifti_plan(header, path)
+        _skip(file, offset - len(header), path)
+        data = _read_pixels(file, plan, path)
+        file.read(1)  # at its end, gzip compares the checksum
+    return _volume(data, plan, path)
+
+
+def _unpacking(raw: IO[bytes]) -> contextlib.AbstractContextManager[_Bytes]:
+    packed = raw.read(2) == b"\x1f\x8b"
+    raw.seek(0)
+    return contextlib.closing(gzip.GzipFile(fileobj=raw)) if packed else contextlib.nullcontext(raw)
+
+
+def _nifti_plan(header: bytes, path: Path) -> tuple[_Plan, int]:
+    """Return what the 348 bytes of the header say, and where the pixels begin."""
+    order: Literal["<", ">"] = "<" if header[:4] == struct.pack("<i", 348) else ">"
+    mark = header[344:347]
+    if header[:4] != struct.pack(f"{order}i", 348) or mark not in (b"n+1", b"ni1"):
+        raise Broken(f"{path.name} is not a NIfTI-1 file")
+    if mark == b"ni1":
+        raise Broken(f"{path.name} has its pixels in an .img file; save both as one .nii")
+    axes, *sizes = struct.unpack(f"{order}8h", header[40:56])
+    code = struct.unpack(f"{order}h", header[70:72])[0]
+    pixdim = struct.unpack(f"{order}8f", header[76:108])
+    offset, slope, intercept = struct.unpack(f"{order}3f", header[108:120])
+    if not 2 <= axes <= 7:
+        raise Broken(f"{path.name} has {axes} axes; 2 or 3 can be read")
+    if code not in _NIFTI_TYPES:
+        raise Broken(f"{path.name} has pixels of NIfTI type {code}, not grey or RGB numbers")
+    if not 348 <= offset < _LIMIT:  # false for NaN too
+        raise Broken(f"{path.name} says that its pixels begin at byte {offset:g}")
+    if slope == 0 or not math.isfinite(slope + intercept):  # by the standard: not scaled
+        slope, intercept = 1.0, 0.0
+    dtype = np.dtype(_NIFTI_TYPES[code]).newbyteorder(order)
+    channels = 3 if code == _NIFTI_RGB else 1
+    plan = _Plan(sizes[:axes], dtype, channels, (pixdim[1], pixdim[2]), slope, intercept)
+    return plan, int(offset)
+
+
+# --- MetaImage ------------------------------------------------------------------------------
+
+
+def _read_meta(path: Path) -> Volume:
+    with path.open("rb") as file:
+        start = file.read(_HEADER)
+    fields, end = _meta_fields(start, path)
+    plan = _meta_plan(fields, path)
+    data_file, skipped = _meta_data(fields, end, path)
+    try:
+        with data_file.open("rb") as file:
+            _skip(file, skipped, data_file)
+            if fields.get("CompressedData", "").lower() == "true":
+                data = _unpacked(file, plan, data_file)
+            else:
+                data = _read_pixels(file, plan, data_file)
+    except FileNotFoundError:
+        raise Broken(f"{data_file.name}, which {path.name} names, is not there") from None
+    return _volume(data, plan, path)
+
+
+def _meta_fields(start: bytes, path: Path) -> tuple[dict[str, str], int]:
+    """Return the lines `Name = value` up to ElementDataFile, and where they end."""
+    fields: dict[str, str] = {}
+    end = 0
+    for line in start.splitlines(keepends=True):
+        end += len(line)
+        name, equals, value = line.decode("latin-1").partition("=")
+        if equals:
+            fields[name.strip()] = value.strip()
+        if name.strip() == "ElementDataFile":
+            return fields, end
+    raise Broken(f"{path.name} is not a MetaImage header: no ElementDataFile in it")
+
+
+def _meta_plan(fields: dict[str, str], path: Path) -> _Plan:
+    sizes = [int(size) for size in re.findall(r"\d{1,9}", fields.get("DimSize", ""))]
+    kind = fields.get("ElementType", "")
+    if kind not in _META_TYPES:
+        raise Broken(f"{path.name} has ElementType {kind or 'none'}, not plain numbers")
+    if fields.get("BinaryData", "True").lower() != "true":
+        raise Broken(f"{path.name} has its pixels as text; save them as binary")
+    order = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False"))
+    spacing = fields.get("ElementSpacing", fields.get("ElementSize", "")).split()
+    try:
+        across, down = (float(number) for number in spacing[:2])
+    except ValueError:
+        across = down = 1.0
+    dtype = np.dtype(_META_TYPES[kind]).newbyteorder(">" if order.lower() == "true" else "<")
+    channels = 3 if fields.get("ElementNumberOfChannels") == "3" else 1
+    return _Plan(sizes, dtype, channels, (across, down))
+
+
+def _meta_data(fields: dict[str, str], end: int, path: Path) -> tuple[Path, int]:
+    """Return the file with the pixels, and how many bytes of it come before them."""
+    name = fields["ElementDataFile"]
+    if name == "LOCAL":
+        return path, end
+    if not name or name in (".", "..") or re.search(r"[/\\%\0]", name) or name.startswith("LIST"):
+        raise Broken(f"{path.name} names {name[:80]!r} as its data file: not one in its own folder")
+    before = fields.get("HeaderSize", "0")
+    if not before.isdecimal() or len(before) > 9:
+        raise Broken(f"{path.name} has HeaderSize {before[:20]}; 0 or more is needed")
+    return path.with_name(name), int(before)
+
+
+def _unpacked(file: _Bytes, plan: _Plan, path: Path) -> bytes:
+    unpacker = zlib.decompressobj()
+    size = _size(plan, path)
+    data = unpacker.decompress(file.read(_LIMIT), size)
+    if len(data) < size:
+        raise Broken(f"{path.name} is truncated: {len(data)} of {size} bytes")
+    return data
+
+
+# --- both -----------------------------------------------------------------------------------
+
+
+def _skip(file: _Bytes, size: int, path: Path) -> None:
+    while size > 0:
+        read = len(file.read(min(size, 2**20)))
+        if not read:
+            raise Broken(f"{path.name} is truncated before its pixels")
+        size -= read
+
+
+def _read_pixels(file: _Bytes, plan: _Plan, path: Path) -> bytes:
+    size = _size(plan, path)
+    data = file.read(size)
+    if len(data) < size:
+        raise Broken(f"{path.name} is truncated: {len(data)} of {size} bytes")
+    return data
+
+
+def _size(plan: _Plan, path: Path) -> int:
+    """Return how many bytes the pixels have; raise Broken for a shape that is no video."""
+    if len(plan.sizes) < 2 or min(plan.sizes) < 1:
+        raise Broken(
+            f"{path.name} has the sizes {plan.sizes}; at least two are needed, of 1 or more"
+        )
+    if sum(size > 1 for size in plan.sizes[2:]) > 1:
+        raise Broken(f"{path.name} has the sizes {plan.sizes}; only images over time can be read")
+    size = math.prod(plan.sizes) * plan.channels * plan.dtype.itemsize
+    if size > _LIMIT:
+        raise Broken(f"{path.name} promises {size / 1e9:,.0f} GB of pixels; too many to be an echo")
+    return size
+
+
+def _volume(data: bytes, plan: _Plan, path: Path) -> Volume:
+    width, height = plan.sizes[:2]
+    colour = (3,) if plan.channels == 3 else ()
+    values = np.frombuffer(data, plan.dtype).reshape(-1, height, width, *colour)
+    with np.errstate(all="ignore"):  # what overflows is no value from 0 to 255
+        if (plan.slope, plan.intercept) != (1.0, 0.0):
+            values = values * plan.slope + plan.intercept
+        return Volume(_as_bytes(values, path), plan.spacing)
+
+
+def _as_bytes(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    if values.dtype == np.uint8:
+        return values
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 255 and (values == np.rint(values)).all()):  # false for NaN too
+        raise Broken(
+            f"{path.name} has values from {low:g} to {high:g} ({values.dtype}); integers from 0 to "
+            "255 are needed: scale them and save them as uint8"
+        )
+    return values.astype(np.uint8)
