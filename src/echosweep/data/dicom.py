@@ -1,148 +1,180 @@
-"""DICOM ultrasound, still or multi-frame, with pydicom (an optional extra).
+"""DICOM ultrasound as hospitals have it, with pydicom (an optional extra).
 
-Grey is the Y channel of YBR images, the luma of RGB ones. Where the machine says which part of the
-screen is tissue (Ultrasound Regions, PS3.3 C.8.5.5), only that is kept: names are often burnt in
-beside it. Invariant: no name or identifier of a patient leaves this module, only salted hashes.
+2D videos are prepared; Doppler, M-mode, split screens and single images are left out unless they
+are asked for. Where the machine says which part of the screen is tissue, only that is kept: names
+are often burnt in beside it. Invariant: every DICOM file becomes a clip, with its fault or the rule
+that leaves it out, or stands among the unread ones with the reason; none stops the others.
 """
 
 import hashlib
-import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from typing import Any, BinaryIO, NamedTuple
 
 from echosweep.config import PrepareConfig
+from echosweep.data import dicom_pixels, dicom_screen
+from echosweep.data.dicom_facts import FACTS, frame_count, labels, look, missing_image, whose
+from echosweep.data.dicom_faults import check_decoder, reason
+from echosweep.data.dicom_header import IMAGE, is_dicom, load_pydicom, read_header, text, whole
+from echosweep.data.dicom_payload import VIDEOS, Payload, find_payload
+from echosweep.data.dicom_screen import STILL, VIDEO, read_screen
+from echosweep.data.dicom_stream import decode_stream, stream_of
 from echosweep.data.source import Broken, Clip, Frame, Listing
 from echosweep.data.tree import FileTree
 from echosweep.errors import UsageError
 
-LOOKS_FOR = "DICOM files (.dcm, or without extension and with the DICM mark)"
-_2D = 1  # Region Spatial Format
-_TISSUE = 1  # Region Data Type
-_CROPPED = "cropped to the first 2D tissue region"
-_UNCROPPED = "not cropped: no 2D tissue region within the image"
-Box = tuple[int, int, int, int]
+LOOKS_FOR = "DICOM files (.dcm, .dicom, .ima, or known by their first bytes)"
+_LISTED = (*IMAGE, *FACTS, *dicom_screen.KEYWORDS)
+_DECODED = (*IMAGE, *dicom_pixels.KEYWORDS)
+_STILLS_ONLY = (
+    "The DICOM files hold single images and no 2D video of several frames, so the single images "
+    "are prepared, as with --keep still."
+)
+
+
+class _Entry(NamedTuple):
+    """What became of a file: a clip of some kind, or (clip None) the reason why it is none."""
+
+    clip: Clip | None
+    kind: str = VIDEO
+    unread: str = ""
+    uid: str = ""
 
 
 def count(tree: FileTree) -> int:
-    """Return the number of DICOM files in `tree`; needs no pydicom."""
-    return len(_files(tree))
+    """Return the number of DICOM files in `tree`; needs no pydicom.
+
+    Args:
+        tree: the files that there are.
+    """
+    return sum(map(is_dicom, tree.files))
 
 
 def clips(tree: FileTree, config: PrepareConfig) -> Listing:
-    """Return a clip for each DICOM file with an image; others (reports, DICOMDIR) are passed over.
+    """Return a clip for each DICOM file with an image; others (reports, DICOMDIR) are unread.
 
     The salt is made of the files' own instance UIDs: who lacks the files cannot try identifiers
     out, who has them gets the same hashes again.
+
+    Args:
+        tree: the files that there are.
+        config: `keep` says what is prepared besides 2D videos.
     """
-    headers = {file: _header(file) for file in _files(tree)}
-    uids = sorted(str(header.get("SOPInstanceUID", "")) for header in headers.values() if header)
-    salt = hashlib.sha256("\n".join(uids).encode()).digest()
-    images = ((f, header) for f, header in headers.items() if header is None or "Rows" in header)
-    listed = [_clip(file, header, tree.name(file)) for file, header in images]
-    return Listing(listed, "DICOM files", salt=salt)
+    load_pydicom()
+    entries = {file: _entry(file, tree.name(file), config) for file in tree.files if is_dicom(file)}
+    salt = hashlib.sha256("\n".join(sorted(each.uid for each in entries.values())).encode())
+    listed, notes = _with_stills(list(entries.values()))
+    return Listing(
+        [entry.clip for entry in listed if entry.clip],
+        "DICOM files",
+        unread={file: entry.unread for file, entry in entries.items() if entry.unread},
+        notes=notes,
+        salt=salt.digest(),
+    )
 
 
 def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
     """Yield every `every`-th frame, grey for channels == 1 where the file has it.
 
-    Raises Broken for pixels of more than 8 bits; what pydicom raises for damaged data.
+    Args:
+        clip: a clip of `clips`.
+        every: one frame in how many is decoded.
+        channels: 1 or 3.
+
+    Raises:
+        Broken: whatever is wrong with the file, with the fix if there is one.
     """
-    pydicom = _pydicom()
-    dataset = pydicom.dcmread(clip.path)
-    if dataset.BitsAllocated != 8:
-        raise Broken(f"{dataset.BitsAllocated} bits a pixel; 8 are needed")
-    decoder = pydicom.pixels.get_decoder(dataset.file_meta.TransferSyntaxUID)
-    for number in range(0, int(dataset.get("NumberOfFrames") or 1), every):
-        # Not iter_array: it misplaces every frame of uncompressed YBR_FULL_422 but the first.
-        pixels, facts = decoder.as_array(dataset, index=number, raw=channels == 1)
-        image = Image.fromarray(_as_pixels(pixels, facts, dataset))
-        yield Frame(number, image.crop(clip.crop) if clip.crop else image)
-
-
-def _as_pixels(pixels: NDArray[Any], facts: dict[str, Any], dataset: Any) -> NDArray[np.uint8]:
-    """Return a decoded frame as (H, W) full-range grey or (H, W, 3) RGB, uint8."""
-    photometric = str(facts["photometric_interpretation"])
-    if photometric == "PALETTE COLOR":
-        pixels = _pydicom().pixels.apply_color_lut(pixels, dataset)
-        return (pixels >> 8 if pixels.dtype == np.uint16 else pixels).astype(np.uint8)
-    if photometric == "MONOCHROME1":
-        return ~pixels.astype(np.uint8)
-    if photometric.startswith("YBR"):
-        return np.ascontiguousarray(pixels[..., 0], np.uint8)
-    if photometric not in ("MONOCHROME2", "RGB"):
-        raise Broken(f"photometric interpretation {photometric} is not known")
-    return pixels.astype(np.uint8)
-
-
-def _clip(file: Path, header: Any, name: str) -> Clip:
-    if header is None:
-        return Clip(name, file, fault="not a DICOM file")
-    study = str(header.get("StudyInstanceUID") or "").strip() or None
-    patient = str(header.get("PatientID") or "").strip() or None
-    crop = _tissue(header)
-    return Clip(
-        name=name,
-        path=file,
-        patient=patient or study,
-        patient_by="PatientID" if patient else "StudyInstanceUID" if study else "",
-        study=study,
-        frames=int(header.get("NumberOfFrames") or 1),
-        crop=crop,
-        uncropped=crop is None,
-        note=_CROPPED if crop else _UNCROPPED,
-    )
-
-
-def _tissue(header: Any) -> Box | None:
-    """Return the first 2D tissue region as (left, top, right, bottom), None if there is none.
-
-    A region beyond the image was measured on another screen size and says nothing.
-    """
-    for region in header.get("SequenceOfUltrasoundRegions") or ():
-        if (region.get("RegionSpatialFormat"), region.get("RegionDataType")) == (_2D, _TISSUE):
-            left, top = int(region.RegionLocationMinX0), int(region.RegionLocationMinY0)
-            right, bottom = int(region.RegionLocationMaxX1), int(region.RegionLocationMaxY1)
-            fits = 0 <= left < right < header.Columns and 0 <= top < bottom < header.Rows
-            return (left, top, right + 1, bottom + 1) if fits else None
-    return None
-
-
-def _header(file: Path) -> Any:
-    """Return the attributes of a DICOM file without its pixels, None if it is not one."""
+    data, syntax = None, ""
     try:
-        return _pydicom().dcmread(file, stop_before_pixels=True)
+        with clip.path.open("rb") as file:
+            data = read_header(file, _DECODED)
+            payload = find_payload(file, data)
+            syntax = payload.syntax
+            for frame in _frames(data, payload, every, channels):
+                yield frame._replace(image=frame.image.crop(clip.crop)) if clip.crop else frame
     except UsageError:
         raise
-    except Exception:  # pydicom raises anything on garbage
-        return None
+    except Exception as error:  # decoders raise anything on garbage
+        raise Broken(reason(error, clip.path, data, syntax)) from None
 
 
-def _files(tree: FileTree) -> list[Path]:
-    return [file for file in tree.files if _is_dicom(file)]
+def _frames(data: Any, payload: Payload, every: int, channels: int) -> Iterator[Frame]:
+    if payload.syntax in VIDEOS:
+        stream = stream_of(payload.read(*fragment) for fragment in payload.fragments())
+        promised = whole(data, "NumberOfFrames", 0, 1 << 31, default=0)
+        yield from decode_stream(stream, None, every, channels, promised)
+        return
+    check_decoder(payload.syntax)
+    converter = dicom_pixels.Converter(data, payload, channels)
+    frames = frame_count(data) or payload.count(converter.frame_bytes)
+    for number, encoded in payload.frames(frames, every, converter.frame_bytes):
+        image, limited = converter.image(encoded)
+        yield Frame(number, image, limited)
 
 
-def _is_dicom(file: Path) -> bool:
-    """Say whether a file is DICOM by its name, or without extension by its mark at byte 128."""
-    if file.suffix.lower() in (".dcm", ".dicom"):
-        return True
-    if file.suffix and not file.suffix[1:].isdecimal():  # UIDs as names end in a number
-        return False
-    with file.open("rb") as opened:
-        return opened.read(132)[128:] == b"DICM"
-
-
-def _pydicom() -> Any:
+def _entry(file: Path, name: str, config: PrepareConfig) -> _Entry:
+    """Return what becomes of a file, whatever is in it."""
+    data = None
     try:
-        import pydicom
-        import pydicom.pixels
-    except ImportError:
-        raise UsageError(
-            'DICOM needs pydicom; install it with pip install "echosweep[dicom]"'
-        ) from None
-    warnings.filterwarnings("ignore", module="pydicom")  # damage is noted once, as an exclusion
-    return pydicom
+        if file.stat().st_size == 0:
+            raise Broken("empty file (0 bytes)")
+        with file.open("rb") as opened:
+            data = read_header(opened, _LISTED)
+            uid = text(data, "SOPInstanceUID")
+            if unread := missing_image(data, opened):
+                return _Entry(None, unread=unread, uid=uid)
+            clip, kind = _clip(data, Clip(name, file), opened, config)
+            return _Entry(clip, kind, uid=uid)
+    except Exception as error:  # pydicom raises anything on garbage
+        fault = reason(error, file, data)
+        uid = text(data, "SOPInstanceUID") if data is not None else ""
+        return _Entry(Clip(name, file, fault=fault), "broken", uid=uid)
+
+
+def _clip(data: Any, clip: Clip, opened: BinaryIO, config: PrepareConfig) -> tuple[Clip, str]:
+    """Return `clip` with what the header says, and what it shows."""
+    size = tuple(whole(data, side, 1, dicom_pixels.MAX_SIDE) for side in ("Columns", "Rows"))
+    frames = _listed_frames(data, opened)
+    screen = read_screen(data, (size[0], size[1]), frames)
+    patient, patient_by, study = whose(data)
+    kept = screen.kind == VIDEO or screen.kind in config.keep
+    filled = replace(
+        clip,
+        patient=patient,
+        patient_by=patient_by,
+        study=study,
+        labels=labels(data),
+        frames=frames,
+        left_out="" if kept else f"{screen.what}; --keep {screen.kind} prepares it too",
+        crop=screen.crop,
+        uncropped=screen.crop is None,
+        look=look(data, (size[0], size[1]), screen.crop),
+        note=screen.note,
+    )
+    return filled, screen.kind
+
+
+def _listed_frames(data: Any, opened: BinaryIO) -> int:
+    """Return how many frames a file promises; look at its pixel data only if it says nothing."""
+    said = frame_count(data)
+    if said:
+        return said
+    payload = find_payload(opened, data)
+    if payload.syntax in VIDEOS:
+        return 0
+    return payload.count(dicom_pixels.read_format(data).frame_bytes)
+
+
+def _with_stills(entries: list[_Entry]) -> tuple[list[_Entry], list[str]]:
+    """Return the entries, the single images kept if there is no video, and a note that says so."""
+    stills = [e for e in entries if e.kind == STILL and e.clip and e.clip.left_out]
+    if not stills or any(entry.kind == VIDEO and entry.clip for entry in entries):
+        return entries, []
+    kept = [
+        entry._replace(clip=replace(entry.clip, left_out=""))
+        if entry.clip and entry.kind == STILL
+        else entry
+        for entry in entries
+    ]
+    return kept, [_STILLS_ONLY]
