@@ -11,6 +11,9 @@ import pytest
 from echosweep.config import PrepareConfig
 from echosweep.data import prepare as module
 from echosweep.data.prepare import prepare
+from echosweep.data.pseudonyms import Hashes
+from echosweep.data.source import Listing
+from echosweep.data.tree import scan
 from echosweep.errors import EchoSweepError, UsageError
 
 NAME = "MUSTERMANN_ERIKA"
@@ -102,3 +105,12 @@ def test_who_lacks_the_files_cannot_try_names_out(source: Path, tmp_path: Path) 
     (source / "more.txt").write_text("x")
     other = prepare(source, tmp_path / "other", **options)
     assert not {video.name for video in one.videos} & {video.name for video in other.videos}
+
+
+def test_a_file_called_like_a_word_leaves_sentences_alone(tmp_path: Path) -> None:
+    for name in ("truncated.avi", "erika.avi", "ERIKA_1.avi"):
+        (tmp_path / name).touch()
+    hashes = Hashes(scan(tmp_path), Listing([], ""))
+    assert hashes.scrub("truncated: 3 of 6 frames") == "truncated: 3 of 6 frames"
+    for text in ("in 'erika'", "see erika.avi", "at erika/1", "x/erika", "no ERIKA_1 there"):
+        assert "erika" not in hashes.scrub(text).lower()

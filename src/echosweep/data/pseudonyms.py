@@ -67,6 +67,9 @@ class Hashes:
     def scrub(self, text: str, words: Iterable[str] | None = None) -> str:
         """Return `text` with each name of a file or folder replaced by its hash.
 
+        A name that could be a word of a sentence ("truncated") counts only where it is quoted or
+        part of a path.
+
         Args:
             text: A note or a reason.
             words: The names to look for; None: all of the source.
@@ -74,8 +77,15 @@ class Hashes:
         looked_for = self._words if words is None else sorted(set(words), key=len, reverse=True)
         for word in looked_for:
             if len(word) > _SHORT and word in text:
-                text = text.replace(word, self.of(word))
+                text = _pattern(word).sub(self.of(word), text)
         return text
+
+
+def _pattern(word: str) -> re.Pattern[str]:
+    quoted = re.escape(word)
+    if word.isascii() and word.isalpha() and word.islower():
+        return re.compile(rf"""(?<=[/'"]){quoted}(?!\w)|(?<!\w){quoted}(?=[/'"]|\.\w)""")
+    return re.compile(rf"(?<![^\W_]){quoted}(?![^\W_])")
 
 
 def write_key(path: Path, before: Sequence[Clip], after: Sequence[Clip]) -> None:

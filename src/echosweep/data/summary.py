@@ -58,6 +58,7 @@ def summarise(plan: Plan, result: Result) -> dict[str, Any]:
         "splits": counts,
         "patients_from": dict(Counter(clip.patient_by or ASSUMED for clip in clips)),
         "splits_from": dict(_split_makers(plan, clips)),
+        "cropping": dict(Counter(clip.note for clip in clips if clip.note)),
         "labels": dict(Counter(label for clip in clips for label in clip.labels)),
         "excluded": _by_reason(result.excluded),
         "left_out": _by_reason(plan.left_out),
@@ -168,6 +169,7 @@ def _warnings(
         *_warn_of_patients(plan, result),
         *_warn_of_empty_splits(plan, result, counts),
         *_warn_of_twins(result),
+        *_warn_of_text(result),
     ]
 
 
@@ -236,3 +238,13 @@ def _warn_of_twins(result: Result) -> list[str]:
             "video is of no patient (a logo, a test picture), remove it"
         )
     return warnings
+
+
+def _warn_of_text(result: Result) -> list[str]:
+    uncropped = sum(clip.uncropped for clip in result.clips)
+    if not uncropped:
+        return []
+    return [
+        f"{uncropped} videos are not cropped to their tissue, so a name may be burnt in: look at "
+        "the sheets of --preview FOLDER; --deidentify leaves them out"
+    ]

@@ -45,6 +45,8 @@ def _rows(summary: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "read as", summary["layout"]
     yield "patients", _counts(summary["patients_from"])
     yield "splits", _counts(summary["splits_from"])
+    if summary["cropping"]:
+        yield "cropping", _counts(summary["cropping"])
     if summary["labels"]:
         yield "labels", _counts(summary["labels"])
     if tables := summary["tables"]:
