@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from echosweep.config.prepare import MIN_SIDE
 from echosweep.data.dicom_header import number, shown_value, text
-from echosweep.data.pixels import MIN_SIDE
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels; right and bottom lie outside."""
