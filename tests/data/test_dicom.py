@@ -342,14 +342,30 @@ def test_jpeg_2000_is_decoded(tmp_path: Path, photometric: str) -> None:
     np.testing.assert_array_equal(read(path, channels=3), rgb)
 
 
+def test_jpeg_ls_of_seven_bits_is_decoded(tmp_path: Path) -> None:
+    jpeg_ls = pytest.importorskip("jpeg_ls", reason="pyjpegls is not installed")
+    pixels = luma() >> 1
+    path = write(tmp_path / "a.dcm", pixels, "MONOCHROME2", BitsStored=7, HighBit=6)
+    data = pydicom.dcmread(path)
+    size = {"rows": 16, "columns": 16, "samples_per_pixel": 1, "bits_stored": 7}
+    streams = [bytes(jpeg_ls.encode_pixel_data(each.tobytes(), **size)) for each in pixels]
+    data.PixelData = encapsulate(streams)
+    data["PixelData"].VR = "OB"
+    data.file_meta.TransferSyntaxUID = uid.JPEGLSLossless
+    data.save_as(path)
+    np.testing.assert_array_equal(read(path), np.floor(pixels * (255 / 127) + 0.5))
+
+
 @pytest.mark.parametrize("codec", ["libx264", "mpeg2video", "libx265"])
-@pytest.mark.parametrize("container", [".mp4", ".ts"])
+@pytest.mark.parametrize("container", [".mp4", ".ts", "raw"])
 def test_videos_in_dicom_show_the_frames_that_a_player_shows(
     tmp_path: Path, videos: Any, codec: str, container: str
 ) -> None:
     frames = videos.numbered(12, size=64, step=16)
     options = {"crf": "10", "bf": "2"} if codec != "mpeg2video" else {"bf": "2", "qmin": "1"}
-    video = videos.write(tmp_path / f"v{container}", frames, codec, "yuv420p", **options)
+    raw = {"libx264": ".h264", "mpeg2video": ".m2v", "libx265": ".hevc"}[codec]
+    name = f"v{raw if container == 'raw' else container}"
+    video = videos.write(tmp_path / name, frames, codec, "yuv420p", **options)
     syntax = {"libx264": 102, "mpeg2video": 100, "libx265": 107}[codec]
     path = write(tmp_path / "a.dcm", np.stack([frames] * 3, -1), "YBR_PARTIAL_420")
     data = pydicom.dcmread(path)

@@ -272,6 +272,10 @@ def test_the_reported_cases(shared_data: Path, name: str) -> None:
     assert len(found) == sum(1 for each in folder.rglob("*") if each.is_file()) - 1
     for file, clip in found.items():
         if file.endswith("htj2k.dcm"):
+            ready = pydicom.pixels.get_decoder(HTJ2K).is_available
+            end = "" if ready else "pip install pylibjpeg pylibjpeg-openjpeg"
+            assert guarded(clip).fault.endswith(end)
+            assert bool(guarded(clip).fault) != ready
             continue
         assert guarded(clip).fault.startswith(CASES[name].get(file, ""))
         assert bool(guarded(clip).fault) == (file in CASES[name])

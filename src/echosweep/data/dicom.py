@@ -7,6 +7,7 @@ that leaves it out, or stands among the unread ones with the reason; none stops 
 """
 
 import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +15,22 @@ from typing import Any, BinaryIO, NamedTuple
 
 from echosweep.config import PrepareConfig
 from echosweep.data import dicom_pixels, dicom_screen
-from echosweep.data.dicom_facts import FACTS, frame_count, labels, look, missing_image, whose
+from echosweep.data.dicom_facts import (
+    FACTS,
+    frame_count,
+    labels,
+    look,
+    missing_image,
+    promised_frames,
+    whose,
+)
 from echosweep.data.dicom_faults import check_decoder, reason
 from echosweep.data.dicom_header import IMAGE, is_dicom, load_pydicom, read_header, text, whole
 from echosweep.data.dicom_payload import VIDEOS, Payload, find_payload
 from echosweep.data.dicom_screen import STILL, VIDEO, read_screen
-from echosweep.data.dicom_stream import decode_stream, stream_of
 from echosweep.data.source import Broken, Clip, Frame, Listing
 from echosweep.data.tree import FileTree
+from echosweep.data.video import decode_stream
 from echosweep.errors import UsageError
 
 LOOKS_FOR = "DICOM files (.dcm, .dicom, .ima, or known by their first bytes)"
@@ -101,9 +110,8 @@ def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
 
 def _frames(data: Any, payload: Payload, every: int, channels: int) -> Iterator[Frame]:
     if payload.syntax in VIDEOS:
-        stream = stream_of(payload.read(*fragment) for fragment in payload.fragments())
-        promised = whole(data, "NumberOfFrames", 0, 1 << 31, default=0)
-        yield from decode_stream(stream, None, every, channels, promised)
+        stream = io.BytesIO(b"".join(payload.read(*each) for each in payload.fragments()))
+        yield from decode_stream(stream, None, every, channels, promised_frames(data))
         return
     check_decoder(payload.syntax)
     converter = dicom_pixels.Converter(data, payload, channels)

@@ -22,6 +22,15 @@ _GRID = 16  # pixels to which a look rounds a region
 Box = tuple[int, int, int, int]
 
 
+def promised_frames(data: Any) -> int:
+    """Return NumberOfFrames, 0 if it is not said; raise Broken if it is no number.
+
+    Args:
+        data: the header.
+    """
+    return whole(data, "NumberOfFrames", 0, _MOST_FRAMES, default=0)
+
+
 def frame_count(data: Any) -> int:
     """Return how many frames a file promises; 0 if only its pixel data tell.
 
@@ -31,9 +40,8 @@ def frame_count(data: Any) -> int:
     Raises:
         Broken: NumberOfFrames is no number.
     """
-    said = whole(data, "NumberOfFrames", 0, _MOST_FRAMES, default=0)
     kind = load_pydicom().uid.UID(text(data, "SOPClassUID")).name
-    return said or (0 if "Multi-frame" in kind else 1)
+    return promised_frames(data) or (0 if "Multi-frame" in kind else 1)
 
 
 def missing_image(data: Any, file: BinaryIO) -> str:

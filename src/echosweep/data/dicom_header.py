@@ -18,7 +18,8 @@ from echosweep.errors import UsageError
 _SUFFIXES = (".dcm", ".dicom", ".ima", ".dic")
 _OTHERS = {
     *(".avi", ".mp4", ".mov", ".mpeg", ".mpg", ".mkv", ".gif", ".webm", ".m4v", ".wmv"),
-    *(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy", ".npz", ".h5", ".mat", ".nii"),
+    *(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy", ".npz", ".h5", ".mat"),
+    *(".nii", ".mhd", ".mha", ".raw", ".zraw", ".cfg"),
     *(".csv", ".tsv", ".txt", ".json", ".xml", ".html", ".htm", ".md", ".pdf", ".xlsx", ".py"),
     *(".zip", ".gz", ".tar", ".exe", ".dll", ".log", ".ini", ".inf", ".db", ".yaml", ".yml"),
 }

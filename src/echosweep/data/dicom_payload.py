@@ -5,6 +5,7 @@ A.4), or the fragments are one video. What the bytes show wins over what the tra
 Invariant: a frame is whole or is not counted.
 """
 
+import io
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
@@ -34,7 +35,6 @@ class Payload(NamedTuple):
         file: where they are read from.
         start: the position of their first byte.
         length: how many bytes of them there are.
-        promised: how many there should be; -1 if that is not said.
         encapsulated: whether they are fragments.
         vr: their value representation.
         syntax: the transfer syntax by which they are decoded.
@@ -43,7 +43,6 @@ class Payload(NamedTuple):
     file: BinaryIO
     start: int
     length: int
-    promised: int
     encapsulated: bool
     vr: str
     syntax: str
@@ -142,21 +141,13 @@ def find_payload(file: BinaryIO, data: Any) -> Payload:
     if tag != _PIXEL_DATA:
         raise Broken("floating-point pixel data are not read")
     is_long = head[4:6] in _LONG  # read as a length, each would be odd, which no length is
-    promised = int.from_bytes(head[8:12] if is_long else head[4:8], order)
+    stated = int.from_bytes(head[8:12] if is_long else head[4:8], order)
     start += 12 if is_long else 8
-    there = min(promised, size - start)
+    there = min(stated, size - start)
     file.seek(start)
-    encapsulated = promised == _UNDEFINED or file.read(4) == _ITEM
+    encapsulated = stated == _UNDEFINED or file.read(4) == _ITEM
     vr = head[4:6].decode("ascii") if is_long else "OW"
-    payload = Payload(
-        file=file,
-        start=start,
-        length=there,
-        promised=-1 if promised == _UNDEFINED else promised,
-        encapsulated=encapsulated,
-        vr=vr,
-        syntax=syntax,
-    )
+    payload = Payload(file, start, there, encapsulated, vr, syntax)
     return payload._replace(syntax=_decided_syntax(payload, is_little is not False))
 
 
@@ -191,14 +182,12 @@ def _seen_syntax(head: bytes) -> str:
 
 def _inflated(file: BinaryIO) -> Payload:
     """Return the pixel data of a deflated file: the whole data set is inflated in memory."""
-    import io
-
     file.seek(0)
     data = load_pydicom().dcmread(file, force=True)
     if "PixelData" not in data:
         raise Broken("truncated: the file ends before its pixel data")
     pixels, vr = bytes(data.PixelData), str(data["PixelData"].VR)
-    return Payload(io.BytesIO(pixels), 0, len(pixels), len(pixels), False, vr, _EXPLICIT)
+    return Payload(io.BytesIO(pixels), 0, len(pixels), False, vr, _EXPLICIT)
 
 
 def _check(there: int, count: int) -> None:
