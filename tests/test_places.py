@@ -94,7 +94,9 @@ def open_place() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-def test_commands_work_for_an_unknown_user(open_place: Path, small_run: Path) -> None:
+def test_commands_work_for_an_unknown_user(
+    open_place: Path, small_run: Path, small_store: Path
+) -> None:
     """As in a container that runs as any number: no name, no home, little that can be written."""
     python = [*STRANGER, sys.executable]
     if subprocess.run([*python, "-c", "import torch"], capture_output=True).returncode:
@@ -103,7 +105,7 @@ def test_commands_work_for_an_unknown_user(open_place: Path, small_run: Path) ->
     drawn, plot = open_place / "made", open_place / "p.png"
     for call in (
         ["sample", small_run, "--out", drawn, "-n", 16, "--steps", 2],
-        ["floor", drawn, "--features", "random", "--by", "frame", "--plot", plot],
+        ["floor", small_store, "--features", "random", "--by", "frame", "--plot", plot],
     ):
         command = [*python, "-m", "echosweep", *map(str, call)]
         env = {**bare, "TMPDIR": str(open_place)}

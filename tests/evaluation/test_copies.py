@@ -90,6 +90,7 @@ def lungs(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trial:
         every=10,
         # Who was scanned in one session is one patient; one recording is there under two names.
         patient_regex=r"(pat\d|volpecelli|Reg_Image_18|prospective)",
+        allow_unmatched=True,
         workers=1,
     )
     return Trial(store, folder / "generated", seed=1)

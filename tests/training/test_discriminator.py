@@ -392,7 +392,7 @@ def test_classes_of_a_conditional_model_reach_its_denoiser(
         discriminate(small_store, left.path, run, tmp_path / "other", **more)
     for labels, match in (
         ({"side": "top"}, "has side 'top', which the model does not"),
-        ({}, "label 'side' is not a"),
+        ({}, "label side is missing on 2 of 2"),
     ):
         videos = [
             (Video(f"v{i}", labels=dict(labels)), np.zeros((2, 16, 16), np.uint8)) for i in (1, 2)
