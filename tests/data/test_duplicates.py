@@ -60,7 +60,15 @@ def cut_the_end(source: Path, videos: SimpleNamespace) -> None:
     videos.write(source / "w.avi", scenes(0)[:7], "mjpeg", "yuvj420p", **FINE)
 
 
-@pytest.mark.parametrize("make", [copy_file, encode_again, make_larger, cut_the_end])
+def begin_in_the_dark(source: Path, videos: SimpleNamespace) -> None:
+    dark = np.concatenate([np.zeros((5, 48, 48), np.uint8), scenes(0)])
+    videos.write(source / "v0.avi", dark, "mjpeg", "yuvj420p", **FINE)
+    videos.write(source / "w.mkv", dark)
+
+
+@pytest.mark.parametrize(
+    "make", [begin_in_the_dark, copy_file, encode_again, make_larger, cut_the_end]
+)
 def test_a_copy_is_found_and_kept_in_one_split(
     hearts: Path,
     tmp_path: Path,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import stat
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,8 +28,9 @@ def source(tmp_path: Path, videos: SimpleNamespace) -> Path:
         videos.write(path, videos.textured(6, seed=number), "mjpeg", "yuvj420p")
     (root / f"{NAME}9.avi").write_bytes(b"garbage")
     (root / f"{NAME}.xlsx").touch()
-    rows = [f"{NAME}{n // 2}/{NAME}_{n}.avi,{NAME},A4C" for n in range(6)]
-    (root / "videos.csv").write_text("\n".join(["file,patient_name,view", *rows]))
+    rows = [f"{NAME}{n // 2}/{NAME}_{n}.avi,{NAME},19600101,A4C" for n in range(6)]
+    (root / "videos.csv").write_text("\n".join(["file,patient_name,dob,view", *rows]))
+    (root / f"letter.{NAME} of today").touch()
     return root
 
 
@@ -39,7 +41,8 @@ def written(folder: Path) -> str:
 def test_no_name_is_written_when_asked_for(source: Path, tmp_path: Path) -> None:
     options = {"anonymous": True, "patient_from": "folder", "max_excluded": 0.5}
     store = prepare(source, tmp_path / "store", size=16, workers=1, **options)
-    assert "MUSTERMANN" not in written(store.path)
+    for secret in ("MUSTERMANN", "mustermann", "19600101"):
+        assert secret not in written(store.path)
     assert len(store.videos) == 6
     assert len({video.patient for video in store.videos}) == 3
     assert {video.labels["view"] for video in store.videos} == {"A4C"}
@@ -102,9 +105,17 @@ def test_who_lacks_the_files_cannot_try_names_out(source: Path, tmp_path: Path) 
     """One more file beside them changes every hash."""
     options = {"anonymous": True, "max_excluded": 0.5, "size": 16, "workers": 1}
     one = prepare(source, tmp_path / "one", **options)
-    (source / "more.txt").write_text("x")
+    shutil.copy(source / f"{NAME}9.avi", source / "more.avi")
     other = prepare(source, tmp_path / "other", **options)
     assert not {video.name for video in one.videos} & {video.name for video in other.videos}
+
+
+def test_a_patient_in_two_splits_is_refused_without_a_name(source: Path, tmp_path: Path) -> None:
+    rows = [f"{NAME}0/{NAME}_{n}.avi,{split}" for n, split in enumerate(("train", "test"))]
+    (source / "videos.csv").write_text("\n".join(["file,split", *rows]))
+    with pytest.raises(UsageError, match="keep a patient in one split") as caught:
+        prepare(source, tmp_path / "s", anonymous=True, patient_from="folder")
+    assert "MUSTERMANN" not in str(caught.value)
 
 
 def test_a_file_called_like_a_word_leaves_sentences_alone(tmp_path: Path) -> None:

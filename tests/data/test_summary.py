@@ -133,7 +133,32 @@ def test_a_dry_run_decides_the_same_and_writes_nothing(source: Path, tmp_path: P
     done = summary_of(source, tmp_path, patient_from="video")
     for split in done["splits"].values():
         split["images"] = None
+    assert "nothing was decoded" in said["notes"].pop()
     assert said == json.loads(json.dumps(done))
+
+
+def test_a_dry_run_says_what_the_run_would_refuse(source: Path, tmp_path: Path) -> None:
+    rows = "".join(f"gone{n}.mkv\n" for n in range(9))
+    (source / "videos.csv").write_text("file\n" + rows)
+    assert any("would stop" in warning for warning in dry_run(source)["warnings"])
+    with pytest.raises(ValueError, match="9 of 17 videos cannot be used"):
+        prepare(source, tmp_path / "s", workers=1)
+
+
+def test_outputs_within_the_source_are_not_read(source: Path) -> None:
+    options = {"size": 16, "workers": 1, "anonymous": True}
+    one = prepare(source, source / "st", preview=source / "look", **options)
+    two = prepare(source, source / "st2", **options)
+    assert [video.name for video in one.videos] == [video.name for video in two.videos]
+    assert two.manifest["summary"]["own_folders"] == 2
+
+
+def test_a_split_s_folder_is_no_part_of_a_patient(source: Path, tmp_path: Path) -> None:
+    for number, split in ((0, "train"), (1, "test")):
+        (source / split / "pat0").mkdir(parents=True)
+        (source / f"v{number}.mkv").rename(source / split / "pat0" / f"v{number}.mkv")
+    with pytest.raises(UsageError, match="keep a patient in one split"):
+        prepare(source, tmp_path / "s", patient_from="folder")
 
 
 def test_wrong_options_are_refused(source: Path, tmp_path: Path) -> None:
@@ -159,7 +184,7 @@ def test_contact_sheets_show_what_is_kept(tmp_path: Path) -> None:
     """The kept square of each picture is as bright as the file; what is beside it is dark."""
     np.save(tmp_path / "a.npy", np.full((3, 40, 80), 200, np.uint8))
     prepare(tmp_path / "a.npy", tmp_path / "s", size=16, workers=1, preview=tmp_path / "look")
-    (sheet,) = (tmp_path / "look").iterdir()
+    (sheet,) = (tmp_path / "look").glob("*.png")
     pixels = np.asarray(Image.open(sheet).convert("L"), int)[18:]
     assert pixels.shape == (320, 3 * 320)
     tile = pixels[:40, :80]

@@ -3,11 +3,15 @@
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echosweep.config import PrepareConfig
+from echosweep.data.kinds import find
 from echosweep.data.split_words import folder_splits, split_of
 from echosweep.data.tree import scan
+from echosweep.errors import UsageError
 
 
 def touch(*files: Path) -> None:
@@ -49,6 +53,33 @@ def test_what_is_no_file_is_named_with_the_reason(tmp_path: Path) -> None:
         "gone.avi": "link to a file that is not there",
         "pipe.avi": "pipe",
     }
+
+
+def test_a_link_that_leads_nowhere_costs_nothing_else(tmp_path: Path) -> None:
+    touch(*(tmp_path / f"{number}.avi" for number in range(4)))
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle2")
+    (tmp_path / "circle2").symlink_to(tmp_path / "circle")
+    tree = scan(tmp_path)
+    assert len(tree.files) == 4
+    assert {Path(name).name for name in tree.odd} == {"loop", "circle", "circle2"}
+
+
+def test_what_echosweep_made_is_no_source(tmp_path: Path) -> None:
+    touch(tmp_path / "a.avi", tmp_path / "st" / "manifest.json", tmp_path / "st" / "images.npy")
+    touch(*(tmp_path / "s2.partial" / n for n in ("task.json", "journal.jsonl", "images.npy")))
+    touch(tmp_path / "look" / ".echosweep", tmp_path / "look" / "01.png")
+    tree = scan(tmp_path)
+    assert [tree.name(file) for file in tree.files] == ["a.avi"]
+    assert tree.own == 3
+    with pytest.raises(UsageError, match="made by EchoSweep"):
+        find(tmp_path / "st", PrepareConfig())
+
+
+def test_a_pipe_is_no_source(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.avi")
+    with pytest.raises(UsageError, match="pipe"):
+        find(tmp_path / "a.avi", PrepareConfig())
 
 
 def test_one_file_is_a_tree(tmp_path: Path) -> None:

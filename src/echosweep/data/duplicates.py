@@ -42,7 +42,10 @@ def find_twins(
     """
     starts = np.concatenate([[0], np.cumsum([len(numbers) for numbers in frames])[:-1]])
     first = np.concatenate([_pooled(images[block]) for block in _blocks(starts)])
-    shows = first.reshape(len(first), -1).std(axis=1) > _FLAT
+    for video in np.flatnonzero(_spread(first) <= _FLAT).tolist():  # a video may begin in the dark
+        rows = images[starts[video] : starts[video] + len(frames[video])]
+        first[video] = _first_that_shows(rows)
+    shows = _spread(first) > _FLAT
     equal = _equal(videos, shows)
     shows[[later for _, later in equal]] = False  # the first of equal videos stands for all
     near = [
@@ -51,6 +54,22 @@ def find_twins(
         if _agree(pair, starts, frames, images)
     ]
     return Twins(equal, near)
+
+
+def _spread(pictures: Floats) -> Floats:
+    """Return the standard deviation of each picture."""
+    spread: Floats = pictures.reshape(len(pictures), -1).std(axis=1)
+    return spread
+
+
+def _first_that_shows(images: NDArray[np.uint8]) -> Floats:
+    """Return the first of a video's pictures that is not of one grey; the last if all are."""
+    for image in images:
+        picture = _pooled(image[None])
+        if _spread(picture)[0] > _FLAT:
+            break
+    found: Floats = picture[0]
+    return found
 
 
 def _equal(videos: Sequence[Video], shows: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from echosweep.config import PrepareConfig
 from echosweep.data import SOURCES, echonet
 from echosweep.data.source import Listing
-from echosweep.data.tree import FileTree, scan
+from echosweep.data.tree import FileTree, is_own, scan
 from echosweep.errors import UsageError
 
 
@@ -44,6 +44,10 @@ def find(source: Path, config: PrepareConfig) -> Found:
     """
     if not source.exists():
         raise UsageError(f"there is no {source}; give a folder or file with videos")
+    if not (source.is_dir() or source.is_file()):
+        raise UsageError(f"{source} is a pipe or a device; give a folder or file with videos")
+    if source.is_dir() and is_own([file.name for file in source.iterdir()]):
+        raise UsageError(f"{source} was made by EchoSweep; give the videos that it was made of")
     root, notes = _root(source, config.kind)
     tree = scan(root)
     kind, why = _kind(tree, config.kind)

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from echosweep.config import PrepareConfig
 from echosweep.data.source import Clip
+from echosweep.data.split_words import folder_splits
 from echosweep.errors import UsageError
 
 ASSUMED = "assumed one a video"
@@ -27,7 +28,11 @@ def tell_patients(clips: Sequence[Clip], config: PrepareConfig, secret: bool) ->
     Raises:
         UsageError: A pattern is wrong or does not fit every video; no video has what is asked for.
     """
-    told = [_tell(clip, config.patient_from) for clip in clips]
+    folders = folder_splits(clip.name for clip in clips) if config.patient_from == "folder" else {}
+    told = [
+        _tell(clip, config.patient_from, folders.get(clip.name, ("", clip.name))[1])
+        for clip in clips
+    ]
     if config.patient_from != "auto" and not any(clip.patient_by for clip in told):
         raise UsageError(
             f"patient-from {config.patient_from}: no video here has one; "
@@ -46,13 +51,14 @@ def patient_group(clip: Clip) -> str:
     return f"video {clip.name}" if clip.patient is None else f"patient {clip.patient}"
 
 
-def _tell(clip: Clip, manner: str) -> Clip:
+def _tell(clip: Clip, manner: str, name: str) -> Clip:
+    """Return `clip` with the patient by `manner`; `name`: its own without a split's folder."""
     if manner == "video":
         return replace(clip, patient=None, patient_by="--patient-from video")
     if manner == "study":
         return replace(clip, patient=clip.study, patient_by="its study" if clip.study else "")
     if manner == "folder":
-        folder = PurePosixPath(clip.name).parent.as_posix()
+        folder = PurePosixPath(name).parent.as_posix()
         known = folder != "."
         return replace(
             clip, patient=folder if known else None, patient_by="its folder" if known else ""

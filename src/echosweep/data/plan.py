@@ -12,7 +12,7 @@ from typing import NamedTuple
 from echosweep.config import PrepareConfig
 from echosweep.data import kinds
 from echosweep.data.patients import tell_patients
-from echosweep.data.pseudonyms import Hashes, write_key
+from echosweep.data.pseudonyms import Hashes, identifies, write_key
 from echosweep.data.source import Clip
 from echosweep.data.split_words import folder_splits
 from echosweep.data.splits import own_splits
@@ -60,14 +60,15 @@ def make_plan(source: Path, config: PrepareConfig, name_key: Path | None = None)
     if name_key and not secret:
         raise UsageError("name-key needs --anonymous: names are not hashed without it")
     listed = _split_by_folders(_burnt_in_left_out(found, config))
-    told = own_splits(tell_patients(listed, config, secret), config)
+    told = tell_patients(listed, config, secret)
     hashes = Hashes(found.tree, found.listing) if secret else None
     clips = told
     if hashes:
         clips = [hashes.hide(clip, keep_folder=found.kind == "images") for clip in told]
+    clips = own_splits(clips, config)  # after hiding: its errors name clips
     if name_key:
         write_key(name_key, told, clips)
-    notes = [*found.notes, *found.listing.notes]
+    notes = [*found.notes, *found.listing.notes, *_patient_notes(told, config, secret)]
     name = found.tree.root.resolve().name
     return Plan(
         config,
@@ -78,6 +79,16 @@ def make_plan(source: Path, config: PrepareConfig, name_key: Path | None = None)
         [hashes.scrub(note) for note in notes] if hashes else notes,
         hashes,
     )
+
+
+def _patient_notes(clips: Sequence[Clip], config: PrepareConfig, secret: bool) -> list[str]:
+    notes = []
+    patient = next((clip.patient for clip in clips if clip.patient), None)
+    if config.patient_from == "folder" and patient and not secret:
+        notes.append(f"a patient is the folder that holds the file, as {patient!r}")
+    if secret and (left_out := sorted({x for clip in clips for x in clip.labels if identifies(x)})):
+        notes.append(f"labels that may identify a patient are left out: {', '.join(left_out)}")
+    return notes
 
 
 def _burnt_in_left_out(found: kinds.Found, config: PrepareConfig) -> list[Clip]:

@@ -30,6 +30,11 @@ from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import Progress, silent
 
 _CLIPS_BETWEEN_SPACE_CHECKS = 20
+_NOT_DECODED = (
+    "nothing was decoded: damaged videos, and equal ones, show in the run only, and can change "
+    "splits that are drawn"
+)
+_FEW = 10  # clips that are tried before too many count as broken: what then helps is known better
 
 
 def prepare(
@@ -106,7 +111,14 @@ def dry_run(
         write_preview(plan, Path(preview))
     clips = [clip for clip in plan.clips if not clip.fault]
     faults = {clip.name: clip.fault for clip in plan.clips if clip.fault}
-    return summarise(plan, Result(clips, split_clips(clips, options), excluded=faults))
+    summary = summarise(plan, Result(clips, split_clips(clips, options), excluded=faults))
+    summary["notes"].append(_NOT_DECODED)
+    try:
+        _check_some(plan)
+        _check_excluded(Path("STORE"), plan, {})
+    except EchoSweepError as error:
+        summary["warnings"].append(f"prepare would stop: {error}")
+    return summary
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
@@ -125,7 +137,9 @@ def _write(
     total = len(plan.clips)
     todo = plan.clips[len(writer.journal) :]
     workers = min(workers or machine.cores(), max(1, len(todo)))
-    _check_excluded(writer.out, plan, writer.excluded, len(writer.journal))
+    few = min(_FEW, total)
+    if len(writer.journal) >= few:
+        _check_excluded(writer.out, plan, writer.excluded, len(writer.journal))
     progress(len(writer.journal), total, writer.count)
     with contextlib.closing(decoded(task, todo, workers)) as results:
         for number, clip in enumerate(todo):
@@ -134,9 +148,11 @@ def _write(
             result = next(results)
             if result.fault:
                 writer.exclude(clip.name, _fault(plan, clip, result.fault))
-                _check_excluded(writer.out, plan, writer.excluded, len(writer.journal))
             else:
                 writer.append(_video(clip, result), result.images, result.numbers)
+            tried = len(writer.journal)
+            if tried == few or (tried > few and result.fault):
+                _check_excluded(writer.out, plan, writer.excluded, tried)
             progress(len(writer.journal), total, writer.count)
 
 
@@ -150,9 +166,10 @@ def _finish(writer: StoreWriter, plan: Plan, facts: Mapping[str, Any]) -> FrameS
     if writer.count:
         videos = [Video(row["name"], content=row["content"]) for row in rows]
         twins = find_twins(videos, frames, writer.images())
-    splits = split_clips(clips, plan.config, [*twins.equal, *twins.near])
-    result = Result(clips, splits, [len(each) for each in frames], writer.excluded, twins)
+    placed = split_clips(clips, plan.config, [*twins.equal, *twins.near])
+    result = Result(clips, placed, [len(each) for each in frames], writer.excluded, twins)
     summary = summarise(plan, result)
+    splits = [split for split, _ in placed]
     return writer.finish(splits, source=dict(facts), summary=summary, left_out=dict(plan.left_out))
 
 
@@ -190,7 +207,7 @@ def _check_excluded(
     """
     clips, allowed = plan.clips, plan.config.max_excluded
     reasons = {clip.name: clip.fault for clip in clips if clip.fault} | dict(excluded)
-    if len(reasons) <= allowed * len(clips):
+    if len(reasons) <= allowed * len(clips) + 1e-9:
         return
     shown = {clip.name: clip.name if plan.hashes else str(clip.path) for clip in clips}
     partial = partial_path(out)

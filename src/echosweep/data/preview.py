@@ -19,6 +19,7 @@ from echosweep.data import SOURCES
 from echosweep.data.pixels import crop_box
 from echosweep.data.plan import Plan
 from echosweep.data.source import Clip
+from echosweep.data.tree import OWN
 from echosweep.errors import UsageError
 
 _ACROSS, _DOWN = 4, 3
@@ -45,6 +46,7 @@ def write_preview(plan: Plan, folder: Path) -> list[Path]:
             groups[clip.look].append(clip)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / OWN).touch()  # a later call must not take the sheets for images
         return [
             _write(plan, look, clips, folder / f"{number:02}-{_file_word(look)}.png")
             for number, (look, clips) in enumerate(sorted(groups.items()), 1)

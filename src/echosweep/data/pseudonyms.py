@@ -20,7 +20,11 @@ from echosweep.data.split_words import split_of
 from echosweep.data.tree import FileTree
 from echosweep.errors import UsageError
 
-_IDENTIFYING = re.compile(r"name|birth|dob|mrn|address|phone|accession|insurance", re.IGNORECASE)
+_IDENTIFYING = re.compile(
+    "name|birth|date|dob|mrn|patient|subject|address|phone|mail|accession|insurance|ssn|physician"
+    "|operator|hospital|institution",
+    re.IGNORECASE,
+)
 
 _SHORT = 2  # so short a word is found in any sentence, and names nobody
 
@@ -34,7 +38,7 @@ class Hashes:
     """
 
     def __init__(self, tree: FileTree, listing: Listing) -> None:
-        self._salt = listing.salt or _salt(tree)
+        self._salt = listing.salt or _salt(tree, listing)
         self._words = _words(tree)
 
     def of(self, text: str) -> str:
@@ -52,7 +56,7 @@ class Hashes:
         labels = {
             key: self.of(str(value)) if key == "folder" and not keep_folder else value
             for key, value in clip.labels.items()
-            if not (isinstance(value, str) and _IDENTIFYING.search(key))
+            if not identifies(key)
         }
         name = self.of(clip.name)
         return replace(
@@ -112,8 +116,15 @@ def write_key(path: Path, before: Sequence[Clip], after: Sequence[Clip]) -> None
         raise UsageError(f"{path} cannot be written ({error.strerror}); choose another") from None
 
 
-def _salt(tree: FileTree) -> bytes:
-    facts = (f"{tree.name(file)} {file.stat().st_size}" for file in tree.files)
+def identifies(label: str) -> bool:
+    """Say whether a label of that name may tell whose video it is."""
+    return bool(_IDENTIFYING.search(label))
+
+
+def _salt(tree: FileTree, listing: Listing) -> bytes:
+    """Return a hash of the names and sizes of the files that videos are read from."""
+    files = {file for clip in listing.clips for file in clip.parts or (clip.path,)}
+    facts = (f"{tree.name(file)} {file.stat().st_size}" for file in sorted(files & {*tree.files}))
     return hashlib.sha256(os.fsencode("\n".join(facts))).digest()
 
 

@@ -7,6 +7,7 @@ the set of groups and the seed, never on their order; what a source decided stay
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from echosweep import rng
 from echosweep.config import PrepareConfig
@@ -16,6 +17,7 @@ from echosweep.data.store import SPLITS
 from echosweep.errors import UsageError
 
 Links = Sequence[tuple[int, int]]
+DRAWN = "drawn"
 
 
 def assign_splits(groups: Iterable[str], fractions: Sequence[float], seed: int) -> dict[str, str]:
@@ -56,30 +58,45 @@ def own_splits(clips: Sequence[Clip], config: PrepareConfig) -> list[Clip]:
     return list(clips)
 
 
-def split_clips(clips: Sequence[Clip], config: PrepareConfig, links: Links = ()) -> list[str]:
+class Placed(NamedTuple):
+    """The split of a clip, and what decided it, in words."""
+
+    split: str
+    by: str
+
+
+def split_clips(clips: Sequence[Clip], config: PrepareConfig, links: Links = ()) -> list[Placed]:
     """Return the split of each clip: the source's own, else one drawn for its group.
 
     A group is a patient, with all patients that `links` join to it. A clip without a split follows
-    its group's other clips. Where a source gives linked clips different splits they stay there.
+    its patient's other clips, else its group's. Where a source gives linked clips different splits
+    they stay there.
 
     Args:
         clips: After `own_splits`.
         config: `splits` gives the shares, `seed` draws.
         links: Pairs of clips that show the same.
     """
-    group = _joined([patient_group(clip) for clip in clips], links)
+    patients = [patient_group(clip) for clip in clips]
+    groups = _joined(patients, links)
+    own: dict[str, str] = {}
     given: defaultdict[str, set[str]] = defaultdict(set)
-    for clip, name in zip(clips, group, strict=True):
+    for clip, patient, group in zip(clips, patients, groups, strict=True):
         if clip.split:
-            given[name].add(clip.split)
-    drawn = assign_splits(set(group) - set(given), config.splits, config.seed)
-    taken = {name: min(splits, key=SPLITS.index) for name, splits in given.items()}
-    # A patient's own split goes before that of patients with the same clip.
-    own = {patient_group(clip): clip.split for clip in clips if clip.split}
-    return [
-        own.get(patient_group(clip)) or {**drawn, **taken}[name]
-        for clip, name in zip(clips, group, strict=True)
-    ]
+            own[patient] = clip.split
+            given[group].add(clip.split)
+    drawn = assign_splits(set(groups) - set(given), config.splits, config.seed)
+
+    def place(clip: Clip, patient: str, group: str) -> Placed:
+        if clip.split:
+            return Placed(clip.split, clip.split_by or "the source")
+        if patient in own:
+            return Placed(own[patient], "the split of the patient's other videos")
+        if group in given:
+            return Placed(min(given[group], key=SPLITS.index), "the split of an equal video")
+        return Placed(drawn[group], f"{DRAWN} with seed {config.seed}")
+
+    return [place(*each) for each in zip(clips, patients, groups, strict=True)]
 
 
 def _joined(groups: Sequence[str], links: Links) -> list[str]:

@@ -14,12 +14,13 @@ from echosweep.data.duplicates import Twins
 from echosweep.data.patients import ASSUMED, patient_group
 from echosweep.data.plan import Plan
 from echosweep.data.source import MISSING, Clip
-from echosweep.data.splits import joined_groups
+from echosweep.data.splits import DRAWN, Placed, joined_groups
 from echosweep.data.store import SPLITS
 from echosweep.data.tree import FileTree
 
 _TABLES = (".csv", ".tsv", ".xlsx", ".xls", ".json", ".jsonl", ".ods", ".parquet")
 _EXAMPLES = 5
+_LONGEST_ENDING = 6
 
 
 class Result(NamedTuple):
@@ -27,14 +28,14 @@ class Result(NamedTuple):
 
     Attributes:
         clips: Those that are in the store.
-        splits: The split of each.
+        placed: The split of each, and what decided it.
         images: The number of images of each; None before anything is decoded.
         excluded: The reason why a clip could not be used, by its name.
         twins: Pairs of rows of `clips` that show the same.
     """
 
     clips: Sequence[Clip]
-    splits: Sequence[str]
+    placed: Sequence[Placed]
     images: Sequence[int] | None = None
     excluded: Mapping[str, str] = {}
     twins: Twins = Twins([], [])
@@ -57,7 +58,7 @@ def summarise(plan: Plan, result: Result) -> dict[str, Any]:
         "layout": found.listing.layout,
         "splits": counts,
         "patients_from": dict(Counter(clip.patient_by or ASSUMED for clip in clips)),
-        "splits_from": dict(_split_makers(plan, clips)),
+        "splits_from": dict(Counter(placed.by for placed in result.placed)),
         "cropping": dict(Counter(clip.note for clip in clips if clip.note)),
         "labels": dict(Counter(label for clip in clips for label in clip.labels)),
         "excluded": _by_reason(result.excluded),
@@ -68,6 +69,7 @@ def summarise(plan: Plan, result: Result) -> dict[str, Any]:
         "files_without_row": _examples(found.listing.unlisted, show),
         "links": {"followed": found.tree.linked, "already_read": found.tree.repeated},
         "hidden": found.tree.hidden,
+        "own_folders": found.tree.own,
         "equal_videos": _pairs(clips, result.twins.equal),
         "near_equal_videos": _pairs(clips, result.twins.near),
         "notes": list(plan.notes),
@@ -75,26 +77,13 @@ def summarise(plan: Plan, result: Result) -> dict[str, Any]:
     }
 
 
-def _split_makers(plan: Plan, clips: Sequence[Clip]) -> Counter[str]:
-    """Return how many splits were told by what."""
-    given = {patient_group(clip) for clip in clips if clip.split}
-    return Counter(
-        (clip.split_by or "the source")
-        if clip.split
-        else "the split of the patient's other videos"
-        if patient_group(clip) in given
-        else f"drawn with seed {plan.config.seed}"
-        for clip in clips
-    )
-
-
 def _count_splits(result: Result) -> dict[str, dict[str, int | None]]:
     images: Counter[str] = Counter()
     groups: defaultdict[str, set[str]] = defaultdict(set)
-    for row, (clip, split) in enumerate(zip(result.clips, result.splits, strict=True)):
+    for row, (clip, (split, _)) in enumerate(zip(result.clips, result.placed, strict=True)):
         groups[split].add(patient_group(clip))
         images[split] += result.images[row] if result.images else 0
-    videos = Counter(result.splits)
+    videos = Counter(placed.split for placed in result.placed)
     return {
         split: {
             "images": images[split] if result.images else None,
@@ -129,13 +118,19 @@ def _not_read(plan: Plan, show: bool) -> list[dict[str, Any]]:
     reasons |= _other_reasons(plan, rest)
     grouped: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for file, why in reasons.items():
-        grouped[file.suffix.lower(), why].append(tree.name(file))
+        grouped[_ending(file, show), why].append(tree.name(file))
     for name, why in tree.odd.items():
-        grouped[Path(name).suffix.lower(), why].append(Path(name).name)
+        grouped[_ending(Path(name), show), why].append(Path(name).name)
     return [
         {"ending": ending, "reason": why, "files": len(names), "example": names[0] if show else ""}
         for (ending, why), names in sorted(grouped.items(), key=lambda item: -len(item[1]))
     ]
+
+
+def _ending(file: Path, show: bool) -> str:
+    """Return the ending of a file; "other" for one that may be a name and may not be shown."""
+    ending = file.suffix.lower()
+    return ending if show or (len(ending) <= _LONGEST_ENDING and ending[1:].isalnum()) else "other"
 
 
 def _other_reasons(plan: Plan, files: Sequence[Path]) -> dict[Path, str]:
@@ -200,28 +195,32 @@ def _warn_of_patients(plan: Plan, result: Result) -> list[str]:
 def _warn_of_empty_splits(
     plan: Plan, result: Result, counts: Mapping[str, Mapping[str, int | None]]
 ) -> list[str]:
-    drawn = not all(clip.split for clip in result.clips)
+    names = [patient_group(clip) for clip in result.clips]
+    drawn = {
+        name
+        for name, placed in zip(names, result.placed, strict=True)
+        if placed.by.startswith(DRAWN)
+    }
     shares = dict(zip(SPLITS, plan.config.splits, strict=True))
     empty = [
         split for split in SPLITS if not counts[split]["videos"] and (shares[split] or not drawn)
     ]
     if not empty:
         return []
-    if not drawn:
-        why = "the source's own splits do not fill it; --redraw-splits draws new ones"
+    if drawn:
+        joined = ", or fewer where equal videos join them" if result.twins.equal else ""
+        why = (
+            f"splits were drawn for {len(drawn)} patient{'s' * (len(drawn) > 1)}{joined}; three or "
+            "more fill all three"
+        )
     else:
-        groups = len(joined_groups(result.clips, [*result.twins.equal, *result.twins.near]))
-        joined = ", joined where videos are equal" if groups < _patients(result) else ""
-        why = f"{groups} patient{'s' * (groups > 1)}{joined}; three or more fill all three splits"
+        why = "the source's own splits do not fill it; --redraw-splits draws new ones"
     return [f"no video is in {' or '.join(empty)}: {why}"]
 
 
-def _patients(result: Result) -> int:
-    return len({patient_group(clip) for clip in result.clips})
-
-
 def _warn_of_twins(result: Result) -> list[str]:
-    clips, splits, warnings = result.clips, result.splits, []
+    clips, splits = result.clips, [placed.split for placed in result.placed]
+    warnings = []
     links = [*result.twins.equal, *result.twins.near]
     apart = [(a, b) for a, b in links if splits[a] != splits[b]]
     if apart:

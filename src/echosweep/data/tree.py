@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 Identity = tuple[int, int]
+OWN = ".echosweep"
+"""The file that marks a folder of pictures for the user, which is no source."""
+_STORES = (("manifest.json", "images.npy"), ("task.json", "journal.jsonl", "images.npy"))
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class FileTree:
         linked: How many linked folders were followed.
         repeated: How many linked folders were passed over, as they had been read already.
         hidden: How many hidden files and folders were passed over.
+        own: How many folders were passed over that EchoSweep made: stores, contact sheets.
         odd: Names that are no regular file and no folder, or that cannot be read, with the reason.
     """
 
@@ -32,6 +36,7 @@ class FileTree:
     linked: int = 0
     repeated: int = 0
     hidden: int = 0
+    own: int = 0
     odd: dict[str, str] = field(default_factory=dict)
 
     def ending(self, suffixes: Collection[str]) -> list[Path]:
@@ -61,14 +66,19 @@ def scan(root: Path) -> FileTree:
         return FileTree(root, (root,))
     walk = _Walk()
     walk.read(root)
-    files = sorted(walk.files, key=lambda file: file.parts)
-    return FileTree(root, tuple(files), walk.linked, walk.repeated, walk.hidden, walk.odd)
+    files = tuple(sorted(walk.files, key=lambda file: file.parts))
+    return FileTree(root, files, walk.linked, walk.repeated, walk.hidden, walk.own, walk.odd)
+
+
+def is_own(names: Collection[str]) -> bool:
+    """Say whether EchoSweep made a folder that holds `names`: a store, whole or not, or sheets."""
+    return OWN in names or any(set(marks) <= set(names) for marks in _STORES)
 
 
 class _Walk:
     def __init__(self) -> None:
         self.files: list[Path] = []
-        self.linked = self.repeated = self.hidden = 0
+        self.linked = self.repeated = self.hidden = self.own = 0
         self.odd: dict[str, str] = {}
         self._seen: set[Identity] = set()
 
@@ -92,11 +102,19 @@ class _Walk:
                 continue  # a link led to a folder above one that was read
             self._seen.add(identity)
             try:
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        self._sort(entry, waiting, links)
+                with os.scandir(folder) as opened:
+                    entries = list(opened)
             except OSError as error:
                 self.odd[str(folder)] = f"folder cannot be read: {error.strerror}"
+                continue
+            if is_own([entry.name for entry in entries]):
+                self.own += 1
+                continue
+            for entry in entries:
+                try:
+                    self._sort(entry, waiting, links)
+                except OSError as error:  # of a link in a circle, or into a closed folder
+                    self.odd[entry.path] = f"cannot be read: {error.strerror}"
         yield from sorted(links)
 
     def _sort(self, entry: "os.DirEntry[str]", waiting: list[Path], links: list[Path]) -> None:

@@ -87,6 +87,8 @@ def _left_out(summary: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield "not read", f"... and {more} more kinds of files, in manifest.json"
     if hidden := summary["hidden"]:
         yield "not read", f"{hidden} hidden files and folders"
+    if own := summary["own_folders"]:
+        yield "not read", f"{own} folders that EchoSweep made: stores, contact sheets"
 
 
 def _split_table(splits: Mapping[str, Mapping[str, int | None]]) -> list[str]:
