@@ -413,6 +413,13 @@ def test_patients_are_read_from_names() -> None:
             tell_patients(clips, PrepareConfig(patient_regex=wrong, allow_unmatched=True), False)
 
 
+def test_a_patient_has_one_spelling() -> None:
+    names = ("Pat1_a", "pat1_b", "PAT1 _c", "pat2_d")
+    clips = [Clip(name, Path(name)) for name in names]
+    told = tell_patients(clips, PrepareConfig(patient_regex="(?i)(pat.*)_"), secret=False)
+    assert [clip.patient for clip in told] == ["Pat1", "Pat1", "Pat1", "pat2"]
+
+
 def test_patients_are_told_by_study_folder_or_not_at_all() -> None:
     clips = [
         Clip("a/1.dcm", Path("1"), patient="ANON", study="s1"),

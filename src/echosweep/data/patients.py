@@ -1,10 +1,12 @@
 """Who is one patient: by the source, by a folder, by a pattern in the names, or by assumption.
 
 Frames of one patient in two splits flatter every number, so the manner is always kept and said.
-Invariant: a pattern decides for all videos, or the call says that it need not.
+Invariant: a pattern decides for all videos, or the call says that it need not; names of patients
+that differ in case or blanks alone are one patient.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -39,11 +41,29 @@ def tell_patients(clips: Sequence[Clip], config: PrepareConfig, secret: bool) ->
             "leave it out, or give --patient-regex"
         )
     if config.patient_regex is None:
-        return told
+        return _one_spelling(told)
     regex = _pattern(config.patient_regex)
     named = [_match(clip, regex) for clip in told]
     _check_fit(told, named, config, secret)
-    return [new or old for new, old in zip(named, told, strict=True)]
+    return _one_spelling([new or old for new, old in zip(named, told, strict=True)])
+
+
+def _one_spelling(clips: Sequence[Clip]) -> list[Clip]:
+    """Return `clips` with one spelling a patient: "Pat1", "pat1" and "pat1 " are one.
+
+    To take two patients for one does no harm; to take one for two puts them in two splits.
+    """
+    first: dict[str, str] = {}
+    return [
+        clip
+        if clip.patient is None
+        else replace(clip, patient=first.setdefault(_plain(clip.patient), clip.patient))
+        for clip in clips
+    ]
+
+
+def _plain(patient: str) -> str:
+    return unicodedata.normalize("NFKC", patient).casefold().strip()
 
 
 def patient_group(clip: Clip) -> str:
