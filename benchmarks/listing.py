@@ -9,7 +9,6 @@ EchoNet-Dynamic's codec and size, but short, so the shares are larger than on re
 import argparse
 import contextlib
 import resource
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -85,7 +84,6 @@ def main() -> None:
         print(f"  together     {sum(spent.values()):7.2f} s  {sum(spent.values()) / whole:6.2%}")
         size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"largest memory of this process: {size:.0f} MB")
-        shutil.rmtree(source)
 
 
 if __name__ == "__main__":
