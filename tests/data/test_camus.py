@@ -18,7 +18,6 @@ from echosweep.data.decoding import Task, decode_clip
 from echosweep.data.source import Broken, Listing
 from echosweep.data.store import Preparation
 from echosweep.data.tree import scan
-from echosweep.errors import UsageError
 
 TASK = Task("camus", 1, Preparation((12, 16)))
 INFO = """\
@@ -135,6 +134,22 @@ def test_metaimage_is_read_to_the_pixel(tmp_path: Path, form: str) -> None:
     np.testing.assert_array_equal(read(path), noise())
 
 
+@pytest.mark.parametrize("ending", ["mhd", "MHD", "mha"])
+@pytest.mark.parametrize("comment", ["", "x" * 1010, "x" * 5000])
+def test_the_pixels_of_another_name_are_part_of_the_video(
+    tmp_path: Path, ending: str, comment: str
+) -> None:
+    for folder, seed in (("a", 0), ("b", 1), ("c", 0)):
+        put(tmp_path / folder / "pixels.dat", noise(seed=seed).tobytes())
+        put(tmp_path / folder / "video.raw", b"another")
+        put(tmp_path / folder / f"video.{ending}", meta(noise(), "pixels.dat", Comment=comment))
+    clips = listed(tmp_path).clips
+    assert [part.name for part in clips[0].parts] == [f"video.{ending}", "pixels.dat"]
+    a, b, c = [decode_clip(TASK, clip) for clip in clips]
+    assert a.content == c.content != b.content
+    np.testing.assert_array_equal(b.images, noise(seed=1))
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -180,7 +195,7 @@ def test_a_patient_of_the_newer_release(tmp_path: Path) -> None:
     listing = listed(tmp_path)
     two, four = listing.clips
     assert two.name == "database_nifti/patient0001/patient0001_2CH_half_sequence.nii.gz"
-    assert (two.patient, two.patient_by) == ("database_nifti/patient0001", "folder")
+    assert (two.patient, two.patient_by) == ("database_nifti/patient0001", "its folder")
     assert (two.frames, two.split) == (4, None)
     assert two.labels == {
         **{"view": "2CH", "EF": 54.5, "ED_frame": 0, "ES_frame": 3, "sex": "F", "age": 56},
@@ -191,7 +206,7 @@ def test_a_patient_of_the_newer_release(tmp_path: Path) -> None:
     assert {listing.unread[file] for file in unread} == {"labels of a sequence"}
     reasons = {file.name: why for file, why in listing.unread.items() if file not in unread}
     assert {name.split("_", 2)[2]: why for name, why in reasons.items()} == {
-        "ED.nii.gz": "frames of patient0001_4CH_half_sequence.nii.gz",
+        "ED.nii.gz": "frames of a sequence that is read",
         "ED_gt.nii.gz": "mask: masks are not read",
         "half_sequence_gt.nii.gz": "mask: masks are not read",
     }
@@ -236,12 +251,11 @@ def test_a_sequence_is_read_once(tmp_path: Path) -> None:
         f"patient0001/patient0001_{view}_sequence.nii.gz" for view in ("2CH", "4CH")
     ]
     reasons = {file: why for file, why in listing.unread.items() if file.suffix != ".cfg"}
-    assert len(reasons) == 6
-    assert set(reasons.values()) == {
-        f"{why} patient0001_{view}_{part}.nii.gz"
-        for why, part in (("copy of", "sequence"), ("frames of", "sequence"))
-        for view in ("2CH", "4CH")
-    } | {f"copy of patient0001_{view}_half_sequence.nii.gz" for view in ("2CH", "4CH")}
+    assert {file.name.split("_", 2)[2]: why for file, why in reasons.items()} == {
+        "sequence.nii": "copy in another format",
+        "half_sequence.nii": "copy in another format",
+        "half_sequence.nii.gz": "frames of a sequence that is read",
+    }
 
 
 def test_the_lists_of_the_newer_release_give_the_splits(tmp_path: Path) -> None:
@@ -257,12 +271,57 @@ def test_the_lists_of_the_newer_release_give_the_splits(tmp_path: Path) -> None:
         *("testing.txt", "training.txt", "validation.txt")
     ]
     assert listing.unlisted == [clip.name for clip in listing.clips[-2:]]
-    assert not listing.notes
+    assert listing.notes == [
+        "subgroup_training.txt lists 1 patients that are not there, as 'patient0400'"
+    ]
     (note,) = listed(tmp_path / "database_nifti").notes
     assert "database_split beside database_nifti are not read; give the folder" in note
-    put(tmp_path / "database_split" / "subgroup_testing.txt", "patient0001")
-    with pytest.raises(UsageError, match=r"lists patient0001, which is in test by another list"):
-        listed(tmp_path)
+
+
+def test_odd_lists_cost_the_patients_they_name_and_no_other(tmp_path: Path) -> None:
+    for number in range(1, 5):
+        patient(tmp_path, f"Muster0{number}")
+    put(tmp_path / "subgroup_training.txt", "Muster01\nmuster02\n".encode("utf-16"))
+    put(tmp_path / "subgroup_val.txt", b"\xef\xbb\xbfMuster03 \xff\xfe Gone\n")
+    put(tmp_path / "subgroup_validation.txt", "Muster03")
+    put(tmp_path / "subgroup_testing.txt", "MUSTER02 Muster05 Muster06")
+    (gone := put(tmp_path / "subgroup_test.txt", "Muster04")).touch()
+    tree = scan(tmp_path)
+    gone.unlink()
+    gone.mkdir()
+    listing = camus.clips(tree, PrepareConfig(anonymous=True))
+    told = {clip.patient: (clip.split, clip.fault) for clip in listing.clips}
+    fault = "its patient is in subgroup_testing.txt and in subgroup_training.txt; keep one"
+    assert {who: split for who, (split, fault) in told.items() if not fault} == {
+        **{"Muster01": "train", "Muster03": "val", "Muster04": None}
+    }
+    assert told["Muster02"][1] == fault
+    assert listing.notes == [
+        "subgroup_test.txt cannot be read (Is a directory): it gives no patient a split",
+        "subgroup_testing.txt lists 2 patients that are not there",
+        "subgroup_val.txt lists 2 patients that are not there",
+    ]
+
+
+def test_an_odd_info_file_costs_its_own_labels(tmp_path: Path) -> None:
+    for number in range(1, 6):
+        patient(tmp_path, f"Muster0{number}", info=INFO if number != 4 else "")
+    infos = [tmp_path / f"Muster0{number}" / "Info_2CH.cfg" for number in range(1, 6)]
+    infos[0].write_bytes(INFO.encode("utf-16"))
+    infos[1].write_bytes(b"\xff\x80\n" + INFO.encode())
+    tree = scan(tmp_path)
+    infos[2].unlink()
+    infos[2].mkdir()
+    listing = camus.clips(tree, PrepareConfig())
+    labels = {clip.name[:8]: clip.labels.get("EF") for clip in listing.clips[::2]}
+    assert labels == dict(zip(sorted(labels), (54.5, 54.5, None, None, 54.5), strict=True))
+    assert not any(clip.fault for clip in listing.clips)
+    assert listing.notes == [
+        "3 Info files cannot be read or say nothing, as 'Muster03/Info_2CH.cfg': so there are no "
+        "labels of their sequences"
+    ]
+    (note,) = camus.clips(tree, PrepareConfig(anonymous=True)).notes
+    assert "Muster" not in note
 
 
 def test_files_of_many_patients_in_one_folder_are_told_apart(tmp_path: Path) -> None:
@@ -271,7 +330,7 @@ def test_files_of_many_patients_in_one_folder_are_told_apart(tmp_path: Path) -> 
         put(tmp_path / f"{who}_Info_2CH.cfg", f"EF: {who[-1]}0")
     clips = listed(tmp_path).clips
     assert [(c.patient, c.patient_by, c.labels["EF"]) for c in clips] == [
-        *(("patient0001", "file name", 10), ("patient0002", "file name", 20))
+        *(("patient0001", "its file name", 10), ("patient0002", "its file name", 20))
     ]
     assert [c.name for c in listed(clips[0].path).clips] == [clips[0].path.name]
 
@@ -362,18 +421,38 @@ def test_a_cut_file_is_a_fault_and_a_damaged_one_no_crash(
 
 
 @pytest.mark.parametrize(
-    "data_file",
+    ("data_file", "reason"),
     [
-        *("../secret.raw", "/etc/passwd", "a\\b.raw", "LIST", "LIST 2", "a%03d.raw 1 4 1", ".."),
-        *("", "sub/a.raw"),
+        *[(name, "data file is not in its folder") for name in ("../Kaiser.raw", "/etc/Kaiser")],
+        *[
+            (name, "data file is not in its folder")
+            for name in ("Kaiser\\b.raw", "..", "", "sub/a")
+        ],
+        *[(name, "pixels are in several files; save them as one") for name in ("LIST", "LIST 2")],
+        ("Kaiser%03d.raw 1 4 1", "pixels are in several files; save them as one"),
+        *[(name, "data file is missing") for name in ("Kaiser.raw", "Kaiser Bill.raw")],
     ],
 )
-def test_a_header_names_no_file_elsewhere(tmp_path: Path, data_file: str) -> None:
-    put(tmp_path / "secret.raw", noise().tobytes())
-    put(tmp_path / "in" / "sub" / "a.raw", noise().tobytes())
-    path = put(tmp_path / "in" / "a.mhd", meta(noise(), data_file))
-    with pytest.raises(Broken, match=r"a\.mhd names .* as its data file: not one in its own"):
-        read(path)
+def test_a_header_names_no_file_elsewhere_and_its_text_is_not_quoted(
+    tmp_path: Path, data_file: str, reason: str
+) -> None:
+    put(tmp_path / "Kaiser.raw", noise().tobytes())
+    put(tmp_path / "in" / "sub" / "a", noise().tobytes())
+    put(tmp_path / "in" / "a.mhd", meta(noise(), data_file))
+    (clip,) = listed(tmp_path / "in").clips
+    assert not clip.parts
+    assert decode_clip(TASK, clip).fault == f"a.mhd: its {reason}"
+
+
+def test_a_cut_data_file_is_not_named(tmp_path: Path) -> None:
+    put(tmp_path / "Kaiser.raw", noise().tobytes()[:99])
+    for at, more in enumerate(({}, {"HeaderSize": "100"}, {"CompressedData": "True"})):
+        path = put(tmp_path / f"{at}.mhd", meta(noise(), "Kaiser.raw", **more))
+        with pytest.raises(Broken, match=rf"{at}\.mhd is (truncated|cut)") as caught:
+            read(path)
+        assert "Kaiser" not in str(caught.value)
+    with pytest.raises(Broken, match="has ElementType none that is known"):
+        read(put(tmp_path / "b.mhd", meta(noise(), "Kaiser.raw", ElementType="Kaiser")))
 
 
 @pytest.mark.parametrize(
@@ -403,9 +482,9 @@ def test_what_is_not_read_has_its_reason(tmp_path: Path, content: bytes, message
         ({"ElementType": "MET_STRING"}, "ElementType MET_STRING, not plain numbers"),
         ({"BinaryData": "False"}, "pixels as text"),
         ({"DimSize": "16"}, r"sizes \[16\]"),
-        ({"HeaderSize": "-1"}, "HeaderSize -1"),
+        ({"HeaderSize": "-1"}, "HeaderSize that is no number of 0 or more"),
         ({"CompressedData": "True"}, "cut or damaged"),
-        ({"DimSize": "16 12 9"}, r"a\.raw is truncated: 768 of 1728 bytes"),
+        ({"DimSize": "16 12 9"}, r"data file of a\.mhd is truncated: 768 of 1728 bytes"),
     ],
 )
 def test_a_wrong_header_has_its_reason(
@@ -414,12 +493,6 @@ def test_a_wrong_header_has_its_reason(
     put(tmp_path / "a.raw", noise().tobytes())
     with pytest.raises(Broken, match=message):
         read(put(tmp_path / "a.mhd", meta(noise(), "a.raw", **change)))
-
-
-def test_a_missing_data_file_is_named(tmp_path: Path) -> None:
-    put(tmp_path / "a.mhd", meta(noise(), "b.raw"))
-    (clip,) = listed(tmp_path).clips
-    assert decode_clip(TASK, clip).fault == "b.raw, which a.mhd names, is not there"
 
 
 @pytest.mark.parametrize("form", ["nii", "mhd"])

@@ -85,10 +85,7 @@ def test_the_folder_that_holds_the_images_is_the_video(tmp_path: Path) -> None:
     listing = listed(tmp_path)
     assert [(clip.name, clip.frames, clip.labels) for clip in listing.clips] == [
         ("p1", 1, {}),
-        ("p1/c1", 2, {"folder": "p1"}),
-        ("p1/c2", 2, {"folder": "p1"}),
-        ("p2/c1", 2, {"folder": "p2"}),
-        ("p2/c2", 2, {"folder": "p2"}),
+        *[(f"{patient}/{clip}", 2, {}) for patient in ("p1", "p2") for clip in ("c1", "c2")],
     ]
 
 
@@ -102,8 +99,7 @@ def test_folders_of_splits_are_splits(tmp_path: Path) -> None:
         **{"train/A4C/v1": "train", "train/A4C/v2": "train", "Val/A4C/v3": "val"},
         **{"testing/A4C/v4": "test", "train/loose.png": "train"},
     }
-    assert clips["Val/A4C/v3"].labels == {"folder": "A4C"}
-    assert clips["train/loose.png"].labels == {}
+    assert not any(clip.labels for clip in clips.values())
     assert clips["train/A4C/v1"].split_by == "the folders train, val, test"
 
 
@@ -261,6 +257,101 @@ def test_json_lines_are_a_table(tmp_path: Path) -> None:
         assert not listing.unlisted
 
 
+@pytest.mark.parametrize("folders", ["auto", "class", "video"])
+def test_a_row_that_names_a_folder_is_said_of_all_below(tmp_path: Path, folders: str) -> None:
+    for name in ("p0/0", "p0/1", "p0/1_mask", "p1/clip/0", "p1/clip/1", "test/0", "p3/0"):
+        save(tmp_path / f"{name}.png")
+    (tmp_path / "metadata.csv").write_text(
+        "file_name,patient,split,EF\np0,A,train,55\np1/,A,train,\ntest,B,test,\ngone,C,val,\n"
+    )
+    listing = listed(tmp_path, folders=folders)
+    clips = {clip.name: clip for clip in listing.clips}
+    said = {name: (clip.patient, clip.split) for name, clip in clips.items()}
+    gone, unlisted = said.pop("gone"), said.pop("p3" if folders == "video" else "p3/0.png")
+    assert {name.partition("/")[0]: each for name, each in said.items()} == {
+        **{"p0": ("A", "train"), "p1": ("A", "train"), "test": ("B", "test")}
+    }
+    assert len(said) == (3 if folders == "video" else 5)
+    assert gone == unlisted == (None, None)
+    assert clips["gone"].fault == MISSING
+    first = clips["p0" if folders == "video" else "p0/0.png"]
+    assert (first.labels["EF"], first.patient_by) == (55, "metadata.csv")
+    assert listing.unlisted == ["p3" if folders == "video" else "p3/0.png"]
+
+
+def test_rows_of_a_folder_and_of_its_images_agree_or_are_a_fault(tmp_path: Path) -> None:
+    for name in ("a/0", "a/1", "b/0", "c/0", "d/0"):
+        save(tmp_path / f"{name}.png")
+    (tmp_path / "metadata.csv").write_text(
+        "file_name,patient,split,EF,view\na,P,train,55,\na/0.png,,,,A4C\na/1.png,P,train,55.0,\n"
+        "b,P,train,,\nb/0.png,,test,,\nc,P,,,\nc/0.png,Q,,,\nd,,,55,\nd/0.png,,,60,\n"
+    )
+    first, second, *others = listed(tmp_path, folders="class").clips
+    assert first.labels == {"folder": "a", "EF": 55, "view": "A4C"}
+    assert (first.patient, first.split, first.fault) == ("P", "train", "")
+    assert (second.labels, second.fault) == ({"folder": "a", "EF": 55}, "")
+    assert [clip.fault for clip in others] == [
+        f"metadata.csv says {what} of a folder and of what lies in it"
+        for what in ("test and train", "several patients", "several EF")
+    ]
+
+
+def test_a_bad_line_of_json_is_its_own_fault(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / f"{number}.png")
+    good = [f'{{"file_name": "{number}.png", "patient": "p{number}"}}' for number in range(4)]
+    bad = ["", "{", "[1]", "null", '{"file_name": "x', "[" * 5000, '{"file_name": null}']
+    lines = [good[0], *bad, good[1], good[2][:-1], '{"file_name": "3.png", "EF": "\\ud800"}']
+    data = "\n".join(lines).encode() + b'\n{"file_name": "\xff.png"}\r\n'
+    (tmp_path / "metadata.jsonl").write_bytes(b"\xef\xbb\xbf" + data)
+    listing = listed(tmp_path)
+    faults = {clip.name: clip.fault for clip in listing.clips}
+    assert not listing.notes
+    assert [clip.patient for clip in listing.clips if not clip.fault] == ["p0", "p1"]
+    assert faults.pop("2.png") == "metadata.jsonl line 10 is no JSON"
+    assert faults.pop("3.png") == "metadata.jsonl line 11 is no JSON"
+    assert sorted(fault for fault in faults.values() if fault) == [
+        *("metadata.jsonl line 12 is no JSON", "metadata.jsonl line 3 is no JSON"),
+        *("metadata.jsonl line 4 is no JSON object", "metadata.jsonl line 5 is no JSON object"),
+        *("metadata.jsonl line 6 is no JSON", "metadata.jsonl line 7 is no JSON", "names no file"),
+    ]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_patient_of_digits_is_one_however_it_is_written(tmp_path: Path, ending: str) -> None:
+    patients = ["7", "7.0", '"7"', '"7.0"', '"007"', '"7.5"']
+    rows = []
+    for number, patient in enumerate(patients):
+        save(tmp_path / f"{number}.png")
+        rows.append(f'{{"file_name": "{number}.png", "patient": {patient}}}')
+    if ending == "csv":
+        rows = ["file_name,patient", *(f"{n}.png,{text}" for n, text in enumerate(patients))]
+    (tmp_path / f"metadata.{ending}").write_text("\n".join(rows))
+    assert [clip.patient for clip in listed(tmp_path).clips] == ["7"] * 4 + ["007", "7.5"]
+
+
+@pytest.mark.parametrize("folders", ["video", "class"])
+def test_anonymous_faults_and_notes_quote_nothing(tmp_path: Path, folders: str) -> None:
+    for name in ("Doe/0", "Doe/1", "Roth/0", "Sub/HUBER", "Sub/Huber", "x/Kaiser"):
+        save(tmp_path / f"{name}.png")
+    (tmp_path / "metadata.csv").write_text(
+        "file_name,patient,split\nDoe/0.png,Kraus,Zweig Stefan\nRoth/0.png,O'Hara,test\n"
+        "Roth/0.png,Rot,test\nGone Gerda.png,x,test\nsub/huber.png,y,test\nX/KAISER,Z,test,W\n"
+    )
+    save(tmp_path / "Wolf" / "0.png")
+    (tmp_path / "Wolf" / "metadata.csv").write_text("Wolf Anna,7\n0.png,8\n")
+    (tmp_path / "x" / "metadata.jsonl").write_text('{"file": "Kaiser Franz"}\n{Kaiser\n')
+    listing = listed(tmp_path, folders=folders, anonymous=True)
+    said = "\n".join([*listing.notes, *(clip.fault for clip in listing.clips)])
+    names = "Doe Kraus Zweig Roth Hara Gerda Huber Kaiser Rot Wolf Anna"
+    assert not [word for word in names.split() if word.lower() in said.lower()]
+    assert "metadata.csv row 2, column split: '...' is not one of train, val, test" in said
+    assert "may be any of several files: '...', '...'" in said
+    assert "metadata.jsonl is not used: it is no table with a column file_name" in said
+    if folders == "video":
+        assert not any("folder" in clip.labels for clip in listing.clips)
+
+
 def test_another_table_is_passed_over_with_a_note(tmp_path: Path) -> None:
     save(tmp_path / "0.png")
     (tmp_path / "metadata.csv").write_text("image_id,label\n0,sick\n")
@@ -326,7 +417,7 @@ def test_files_of_several_pages_are_videos_of_their_own(tmp_path: Path) -> None:
         save(tmp_path / "video" / f"{number}.png")
     listing = listed(tmp_path)
     assert names(listing) == ["patient/0.tif", "patient/1.tif", "patient/2.tif", "video"]
-    assert listing.clips[0].labels == {"folder": "patient"}
+    assert not any(clip.labels for clip in listing.clips)
     assert len(decoded(listing.clips[0]).images) == 4
 
 

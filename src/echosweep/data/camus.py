@@ -7,6 +7,7 @@ counts frames from 1; the labels ED_frame and ES_frame count from 0, as all fram
 Invariant: people of the folders training and testing who have the same number are two people.
 """
 
+import contextlib
 import math
 import re
 from collections import defaultdict
@@ -21,8 +22,8 @@ from echosweep.data import volume
 from echosweep.data.source import Clip, Frame, Listing
 from echosweep.data.split_words import folder_splits, split_of
 from echosweep.data.store import SPLITS
+from echosweep.data.table_rows import parse_number
 from echosweep.data.tree import FileTree
-from echosweep.errors import UsageError
 
 LOOKS_FOR = "CAMUS or other NIfTI and MetaImage files (nii nii.gz mhd mha)"
 _NAME = re.compile(r"(.+)_(2CH|4CH)_(sequence|half_sequence|ED|ES)", re.IGNORECASE)
@@ -34,8 +35,6 @@ _NUMBERS = {
     **{"age": "age", "framerate": "fps"},
 }
 _MOST_FRAMES = 10_000
-_SQUARE = 0.02  # pixels whose sides differ by less count as square
-_MOST_OBLONG = 8.0
 Labels = dict[str, float | str]
 
 
@@ -49,28 +48,24 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
 
     Args:
         tree: A folder of CAMUS or of other volumes, or one such file.
-        config: Nothing of it is needed.
-
-    Raises:
-        UsageError: The lists of splits name a patient twice.
+        config: With `anonymous` no note names a patient.
     """
     files = _volumes(tree)
     chosen, unread = _choose(files)
     splits = _Splits.of(tree, [tree.name(file) for file in chosen])
-    infos = {str(file).lower(): file for file in tree.ending((".cfg",)) if _INFO.search(file.name)}
-    unread |= dict.fromkeys(infos.values(), "labels of a sequence")
-    data = {file: file for file in tree.ending((".raw", ".zraw"))}
-    listed = [_clip(file, tree, splits, infos, data) for file in chosen]
+    infos = _Infos.of(tree)
+    unread |= dict.fromkeys(infos.files.values(), "labels of a sequence")
+    listed = [_clip(file, tree, splits, infos) for file in chosen]
     known = {clip.patient for clip in listed if clip.patient}
-    unlisted = [clip.name for clip in listed if splits.lists and not splits.has_listed(clip.path)]
+    unlisted = [c.name for c in listed if splits.lists and _who(c.path) not in splits.lists]
     patients = f", CAMUS of {len(known)} patient{'s' * (len(known) > 1)}" if known else ""
     return Listing(
         listed,
         f"{len(listed)} NIfTI or MetaImage file{'s' * (len(listed) != 1)}{patients}",
-        tables=splits.tables,
+        tables=list(splits.patients),
         unread=unread,
         unlisted=unlisted,
-        notes=_notes(tree, splits),
+        notes=splits.notes(tree, chosen, config.anonymous) + infos.notes(tree, config.anonymous),
     )
 
 
@@ -81,21 +76,7 @@ def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
     """
     pixels, spacing = volume.read(clip.path)
     for number in range(0, len(pixels), every):
-        yield Frame(number, _squared(Image.fromarray(pixels[number]), spacing))
-
-
-def _squared(image: Image.Image, spacing: tuple[float, float]) -> Image.Image:
-    """Return `image` with square pixels: the first CAMUS has columns twice as wide as rows high.
-
-    The finer axis is made coarser, so that nothing is invented.
-    """
-    across, down = spacing
-    ratio = across / down if across > 0 and down > 0 else 1.0
-    if not (1 / _MOST_OBLONG <= ratio <= _MOST_OBLONG and abs(ratio - 1) > _SQUARE):
-        return image
-    width, height = image.size
-    size = (width, round(height / ratio)) if ratio > 1 else (round(width * ratio), height)
-    return image.resize((max(1, size[0]), max(1, size[1])), Image.Resampling.LANCZOS)
+        yield Frame(number, volume.squared(Image.fromarray(pixels[number]), spacing))
 
 
 # --- which files ----------------------------------------------------------------------------
@@ -129,11 +110,11 @@ def _choose(files: list[Path]) -> tuple[list[Path], dict[Path, str]]:
         for file in several:
             same = best.setdefault(_rank(file)[0], file)
             if file != same:
-                unread[file] = f"copy of {same.name}"
+                unread[file] = "copy in another format"
             elif file == first or stills_only:
                 chosen.append(file)
             else:
-                unread[file] = f"frames of {first.name}"
+                unread[file] = "frames of a sequence that is read"
     return sorted(chosen), unread
 
 
@@ -149,17 +130,11 @@ def _rank(file: Path) -> tuple[int, int]:
 # --- what a clip is -------------------------------------------------------------------------
 
 
-def _clip(
-    file: Path,
-    tree: FileTree,
-    splits: "_Splits",
-    infos: Mapping[str, Path],
-    data: Mapping[Path, Path],
-) -> Clip:
+def _clip(file: Path, tree: FileTree, splits: "_Splits", infos: "_Infos") -> Clip:
     name = tree.name(file)
     split, split_by, rest = splits.find(file, name)
-    raws = [data[raw] for end in (".raw", ".zraw") if (raw := file.with_suffix(end)) in data]
-    parts = (file, *raws) if file.suffix.lower() == ".mhd" and raws else ()
+    data = volume.data_file(file)
+    parts = (file, data) if data else ()
     found = _NAME.fullmatch(_stem(file))
     if found is None:
         folder = rest.rpartition("/")[0]
@@ -168,7 +143,7 @@ def _clip(
     who, view, what = found[1], found[2].upper(), found[3]
     folder = name.rpartition("/")[0]
     own = folder.rpartition("/")[2].lower() == who.lower()
-    labels, frames = _labels(_info(file, who, view, infos))
+    labels, frames = infos.labels(file, who, view)
     if what.upper() in ("ED", "ES"):
         frames = 1
         labels = {key: v for key, v in labels.items() if key not in ("ED_frame", "ES_frame")}
@@ -182,16 +157,44 @@ def _clip(
         frames=frames,
         parts=parts,
         split_by=split_by,
-        patient_by="folder" if own else "file name",
+        patient_by="its folder" if own else "its file name",
+        fault=splits.fault(file),
     )
 
 
-def _info(file: Path, who: str, view: str, infos: Mapping[str, Path]) -> str:
-    """Return the text of the Info file beside `file`; "" if there is none."""
-    for name in (f"Info_{view}.cfg", f"{who}_Info_{view}.cfg"):
-        if info := infos.get(str(file.with_name(name)).lower()):
-            return info.read_text(encoding="utf-8-sig", errors="replace")
-    return ""
+@dataclass(frozen=True)
+class _Infos:
+    """The Info files by their paths in lower case; `odd`: those that told nothing."""
+
+    files: Mapping[str, Path]
+    odd: dict[Path, None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tree: FileTree) -> "_Infos":
+        found = (file for file in tree.ending((".cfg",)) if _INFO.search(file.name))
+        return cls({str(file).lower(): file for file in found})
+
+    def labels(self, file: Path, who: str, view: str) -> tuple[Labels, int]:
+        """Return what the Info file beside `file` says; nothing if there is none."""
+        for name in (f"Info_{view}.cfg", f"{who}_Info_{view}.cfg"):
+            if info := self.files.get(str(file.with_name(name)).lower()):
+                with contextlib.suppress(OSError):
+                    if any(told := _labels(_text(info))):
+                        return told
+                self.odd[info] = None
+                break
+        return {}, 0
+
+    def notes(self, tree: FileTree, secret: bool) -> list[str]:
+        such = "" if secret or not self.odd else f", as {tree.name(next(iter(self.odd)))!r}"
+        note = f"{len(self.odd)} Info files cannot be read or say nothing{such}: so there are no "
+        return [f"{note}labels of their sequences"] if self.odd else []
+
+
+def _text(file: Path) -> str:
+    data = file.read_bytes()
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    return data.decode(encoding, errors="replace")
 
 
 def _labels(info: str) -> tuple[Labels, int]:
@@ -207,7 +210,7 @@ def _labels(info: str) -> tuple[Labels, int]:
     for key, value in fields.items():
         if key in _WORDS and value:
             labels[_WORDS[key]] = value
-        elif key in _NUMBERS and (number := _number(value)) is not None:
+        elif key in _NUMBERS and math.isfinite(number := _number(value)):
             labels[_NUMBERS[key]] = number
     frames = _counted(fields.get("nbframe", "")) or 0
     for phase in ("ED", "ES"):
@@ -216,74 +219,79 @@ def _labels(info: str) -> tuple[Labels, int]:
     return labels, frames
 
 
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+def _number(text: str) -> float:
+    return math.nan if (number := parse_number(text)) is None else number
 
 
 def _counted(text: str) -> int | None:
     """Return a number of 1 or more that a video can have frames; None for another text."""
-    number = _number(text)
-    whole = number is not None and number.is_integer() and 1 <= number <= _MOST_FRAMES
-    return int(number) if whole and number is not None else None
+    whole = 1 <= (number := _number(text)) <= _MOST_FRAMES and number.is_integer()
+    return int(number) if whole else None
 
 
 # --- splits ---------------------------------------------------------------------------------
 
 
+def _who(file: Path) -> str:
+    found = _NAME.fullmatch(_stem(file))
+    return found[1].lower() if found else ""
+
+
 @dataclass(frozen=True)
 class _Splits:
-    """The splits of patients by `database_split/subgroup_*.txt`, and of files by their folders."""
+    """The splits of patients by `database_split/subgroup_*.txt`, and of files by their folders.
 
-    lists: Mapping[str, str] = field(default_factory=dict)
+    patients: those that each list names. lists: the lists that name a patient, with their splits.
+    """
+
+    patients: dict[Path, list[str]] = field(default_factory=dict)
+    lists: dict[str, dict[str, str]] = field(default_factory=dict)
     folders: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    tables: tuple[Path, ...] = ()
+    unreadable: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, tree: FileTree, names: list[str]) -> "_Splits":
-        lists: dict[str, str] = {}
-        tables = []
+        splits = cls(folders=folder_splits(names))
         for file in tree.ending((".txt",)):
             found = _SUBGROUP.fullmatch(file.name)
             if not (found and (split := split_of(found[1]))):
                 continue
-            tables.append(file)
-            for word in file.read_text(encoding="utf-8-sig", errors="replace").split():
-                if lists.setdefault(word.lower(), split) != split:
-                    raise UsageError(
-                        f"{file} lists {word}, which is in {lists[word.lower()]} by another list; "
-                        "keep one of the two lines"
-                    )
-        return cls(lists, folder_splits(names), tuple(tables))
+            try:
+                patients = splits.patients[file] = _text(file).split()
+            except OSError as error:
+                why = f"cannot be read ({error.strerror}): it gives no patient a split"
+                splits.unreadable.append(f"{file.name} {why}")
+                patients = []
+            for patient in patients:
+                splits.lists.setdefault(patient.lower(), {})[file.name] = split
+        return splits
 
     def find(self, file: Path, name: str) -> tuple[str | None, str, str]:
         """Return the split, what gave it, and the name without the folder of a split."""
         by_folder, rest = self.folders.get(name, (None, name))
-        if self.has_listed(file):
-            return self.lists[self._who(file)], "subgroup_*.txt", rest
-        return by_folder, self._by_folders if by_folder else "", rest
+        if by := self.lists.get(_who(file)):
+            return next(iter(by.values())), "subgroup_*.txt", rest
+        used = {split for split, _ in self.folders.values()} if by_folder else ()
+        folders = f"the folders {', '.join(split for split in SPLITS if split in used)}"
+        return by_folder, folders if by_folder else "", rest
 
-    @property
-    def _by_folders(self) -> str:
-        used = {split for split, _ in self.folders.values()}
-        return f"the folders {', '.join(split for split in SPLITS if split in used)}"
+    def fault(self, file: Path) -> str:
+        """Return why the lists give a file no split: several name its patient."""
+        by = self.lists.get(_who(file), {})
+        several = len(set(by.values())) > 1
+        return f"its patient is in {' and in '.join(sorted(by))}; keep one" if several else ""
 
-    def has_listed(self, file: Path) -> bool:
-        return self._who(file) in self.lists
-
-    def _who(self, file: Path) -> str:
-        found = _NAME.fullmatch(_stem(file))
-        return found[1].lower() if found else ""
-
-
-def _notes(tree: FileTree, splits: _Splits) -> list[str]:
-    beside = tree.root.resolve().parent / "database_split"
-    if splits.lists or splits.folders or not beside.is_dir():
-        return []
-    return [
-        f"the splits in {beside.name} beside {tree.root.name} are not read; give the folder that "
-        "holds both to keep them"
-    ]
+    def notes(self, tree: FileTree, chosen: list[Path], secret: bool) -> list[str]:
+        """Return what is odd about the lists: who has no file, lists that are not read."""
+        notes, there = list(self.unreadable), set(map(_who, chosen))
+        for file, patients in self.patients.items():
+            if gone := [patient for patient in patients if patient.lower() not in there]:
+                such = "" if secret else f", as {gone[0]!r}"
+                notes.append(f"{file.name} lists {len(gone)} patients that are not there{such}")
+        beside = tree.root.resolve().parent / "database_split"
+        if not self.lists and not self.folders and beside.is_dir():
+            notes.append(
+                f"the splits in {beside.name} beside {tree.root.name} are not read; give the "
+                "folder that holds both to keep them"
+            )
+        return notes

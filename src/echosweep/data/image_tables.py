@@ -1,23 +1,35 @@
 """What metadata.csv (or metadata.jsonl) says of images, as Hugging Face's `imagefolder` has it.
 
-It lies beside the images or above them, and its column `file_name` is a path from there. `split`
-and `patient` are read if there; every other column is a label. Invariant: a row adds to an image
-that is there, or is a clip whose fault says that it is missing.
+It lies beside the images or above them, and its column `file_name` is a path from there, of an
+image or of a folder: then it is said of all images below. `split` and `patient` are read if there;
+every other column is a label. Invariant: a row adds to an image that is there, or is a clip whose
+fault says what is wrong with it.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from echosweep.data.source import Clip
-from echosweep.data.tables import Row, Table, WrongRow, named, one_row_each, read_optional
+from echosweep.data.tables import (
+    Row,
+    Table,
+    WrongRow,
+    named,
+    one_row_each,
+    patient_text,
+    read_optional,
+)
 from echosweep.data.tree import FileTree
 
 _NAMES = ("metadata.csv", "metadata.jsonl")
 _FILE = "file_name"
 _OWN = (_FILE, "split", "patient")
+_NAMED = re.compile(rf'"{_FILE}"\s*:\s*("(?:[^"\\]|\\.)*")')
+Labels = Mapping[str, float | str]
 
 
 class Said(NamedTuple):
@@ -36,7 +48,7 @@ class ImageTables:
 
     Attributes:
         paths: The files that were read.
-        said: What they say of an image, or of a folder that is a video.
+        said: What they say of an image, or of all images below a folder.
         missing: A clip for each row that means no image.
         notes: What was odd, each a sentence.
     """
@@ -46,38 +58,62 @@ class ImageTables:
     missing: list[Clip] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def say(self, paths: Iterable[Path]) -> Said | None:
-        """Return what the tables say of all that they list of a clip; None if they list nothing.
+    def say(self, images: Iterable[Path], folders: Iterable[Path]) -> Said | None:
+        """Return what the tables say of a clip; None if they list nothing of it.
 
         Args:
-            paths: The images of the clip, and the folder that holds them.
+            images: The images of the clip: what they share is said of it.
+            folders: The folders that it lies in.
         """
-        said = [self.said[path] for path in paths if path in self.said]
+        of_images = [self.said[path] for path in images if path in self.said]
+        of_folders = [self.said[path] for path in folders if path in self.said]
+        said = [*of_folders, *of_images]
         if len(said) < 2:
             return said[0] if said else None
-        first, *others = said
-        shared = {
-            key: value
-            for key, value in first.labels.items()
-            if all(other.labels.get(key) == value for other in others)
-        }
-        fault = next((each.fault for each in said if each.fault), "")
+        labels, differing = _united([*(each.labels for each in of_folders), _shared(of_images)])
         splits = sorted({each.split for each in said if each.split})
         patients = sorted({each.patient for each in said if each.patient})
+        table = said[0].table
+        whom = "a folder and of what lies in it" if of_folders else "images of this video"
+        faults = [each.fault for each in said if each.fault]
         if len(splits) > 1:
-            fault = fault or f"{first.table} says {' and '.join(splits)} of images of this video"
-        elif len(patients) > 1:
-            fault = fault or f"{first.table} says several patients of images of this video"
+            faults.append(f"{table} says {' and '.join(splits)} of {whom}")
+        if len(patients) > 1:
+            faults.append(f"{table} says several patients of {whom}")
+        if differing:
+            faults.append(f"{table} says several {differing} of {whom}")
         split, patient = (values[0] if values else None for values in (splits, patients))
-        return Said(shared, split, patient, first.table, fault)
+        return Said(labels, split, patient, table, faults[0] if faults else "")
 
 
-def read_tables(tree: FileTree, there: Mapping[str, Path]) -> ImageTables:
+def _shared(said: Sequence[Said]) -> Labels:
+    """Return the labels that are the same for all."""
+    first = said[0].labels if said else {}
+    return {
+        key: value
+        for key, value in first.items()
+        if all(other.labels.get(key) == value for other in said)
+    }
+
+
+def _united(several: Iterable[Labels]) -> tuple[Labels, str]:
+    """Return the labels of all together, and the name of one on which they differ."""
+    united: dict[str, float | str] = {}
+    differing = ""
+    for labels in several:
+        for key, value in labels.items():
+            if united.setdefault(key, value) != value:
+                differing = differing or key
+    return united, differing
+
+
+def read_tables(tree: FileTree, there: Mapping[str, Path], secret: bool = False) -> ImageTables:
     """Return what all tables in `tree` say.
 
     Args:
         tree: The files.
-        there: The images, and folders that are videos, by name within the tree.
+        there: The images, and the folders that hold some, by name within the tree.
+        secret: Whether notes may not quote what is in a table that is not used.
     """
     found = ImageTables()
     folders: dict[Path, Path] = {}
@@ -86,10 +122,14 @@ def read_tables(tree: FileTree, there: Mapping[str, Path]) -> ImageTables:
             folders.setdefault(file.parent, file)  # files are sorted: metadata.csv comes first
     for path in sorted(folders.values()):
         table, notes = _read(path)
-        found.notes += notes
         if table is not None:
+            found.notes += notes
             found.paths.append(path)
             _add(found, table, tree.name(path).rpartition("/")[0], there)
+        elif secret:
+            found.notes.append(f"{path.name} is not used: it is no table with a column {_FILE}")
+        else:
+            found.notes += notes
     return found
 
 
@@ -101,40 +141,82 @@ def _add(found: ImageTables, table: Table, folder: str, there: Mapping[str, Path
     found.notes += [*notes, *([note] if note else [])]
     files = set(below.values())
     for video in videos:
+        fault = next((row.fault for row in video.rows if row.fault), video.fault)
         if video.path in files:
-            found.said[video.path] = _said(table, video.rows[0], video.fault)
+            found.said[video.path] = _said(table, video.rows[0], fault)
         else:
-            found.missing.append(Clip(start + video.name, video.path, fault=video.fault))
+            found.missing.append(Clip(start + video.name, video.path, fault=fault))
 
 
 def _said(table: Table, row: Row, fault: str) -> Said:
     if fault:
         return Said(table=table.path.name, fault=fault)
     try:
-        return Said(
-            table.labels(row, _OWN), table.split(row), row["patient"] or None, table.path.name
-        )
+        labels, split = table.labels(row, _OWN), table.split(row)
     except WrongRow as wrong:
         return Said(table=table.path.name, fault=str(wrong))
+    return Said(labels, split, patient_text(row["patient"]) or None, table.path.name)
+
+
+# --- JSON lines -----------------------------------------------------------------------------
+
+
+class _Line(NamedTuple):
+    """A line of a .jsonl file: its number, what it says, and why that cannot be used."""
+
+    number: int
+    record: Mapping[str, object]
+    problem: str = ""
 
 
 def _read(path: Path) -> tuple[Table | None, Sequence[str]]:
     if path.suffix.lower() == ".csv":
         return read_optional(path, [_FILE], ["split", "patient"])
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            records = [json.loads(line) for line in file if line.strip()]
-        columns = list(dict.fromkeys(key for record in records for key in record))
-        if _FILE not in columns:
-            raise ValueError(f"no {_FILE} in it")
-    except (ValueError, TypeError, RecursionError, OSError) as error:
-        return None, [f"{path} is not used: {str(error)[:200]}"]
+        lines = list(_json_lines(path.read_bytes()))
+    except OSError as error:
+        return None, [f"{path} is not used: it cannot be read ({error.strerror})"]
+    columns = list(dict.fromkeys(key for line in lines for key in line.record))
+    if _FILE not in columns:
+        why = next((f": line {n} {problem}" for n, _, problem in lines if problem), "")
+        return None, [f"{path} is not used: no line has a {_FILE}{why}"]
     places = {column: place for place, column in enumerate(columns)}
     rows = [
-        Row(number, [_cell(record.get(column)) for column in columns], places)
-        for number, record in enumerate(records, start=1)
+        Row(
+            line.number,
+            [_cell(line.record.get(column)) for column in columns],
+            places,
+            f"{path.name} line {line.number} {line.problem}" if line.problem else "",
+        )
+        for line in lines
     ]
     return Table(path, tuple(columns), tuple(rows)), ()
+
+
+def _json_lines(data: bytes) -> Iterator[_Line]:
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if line.strip():
+            yield _json_line(number, line)
+
+
+def _json_line(number: int, line: bytes) -> _Line:
+    """Return what a line says; of one that cannot be read no more than the file that it names."""
+    try:
+        record = json.loads(line.decode())
+        json.dumps(record, ensure_ascii=False).encode()  # half a character cannot be kept
+    except (ValueError, RecursionError):
+        found = _NAMED.search(line.decode(errors="replace"))
+        return _Line(number, _named_file(found[1]) if found else {}, "is no JSON")
+    if not isinstance(record, dict):
+        return _Line(number, {}, "is no JSON object")
+    return _Line(number, record)
+
+
+def _named_file(quoted: str) -> Mapping[str, object]:
+    try:
+        return {_FILE: json.loads(quoted)}
+    except ValueError:
+        return {}
 
 
 def _cell(value: object) -> str:

@@ -18,6 +18,7 @@ from echosweep.data.image_tables import ImageTables, Said, read_tables
 from echosweep.data.source import Clip, Frame, Listing
 from echosweep.data.split_words import folder_splits
 from echosweep.data.store import SPLITS
+from echosweep.data.tables import hide_values
 from echosweep.data.tree import FileTree
 
 LOOKS_FOR = "images (" + " ".join(suffix[1:] for suffix in SUFFIXES) + ")"
@@ -39,22 +40,22 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
 
     Args:
         tree: A folder of images, or one image.
-        config: `folders` says what a subfolder is: a video, or a class of images.
+        config: `folders` says what a subfolder is: a video, or a class of images; with `anonymous`
+            no fault and no note quotes a cell.
     """
     found = _named(tree)
     masks = _masks(found)
     images = {name: file for name, file in found.items() if name not in masks}
     splits = _splits(images)
     folders = _folders(images, splits)
-    whole = {} if config.folders == "class" else {n: each[0].parent for n, each in folders.items()}
-    tables = read_tables(tree, images | whole)
+    tables = read_tables(tree, images | _above(tree, map(_folder, images)), config.anonymous)
     mode, notes = _mode(config.folders, folders, splits, bool(masks), tables)
     videos = _videos(folders) if mode == "video" else {}
     single = [name for name in images if _folder(name) not in videos]
-    clip = _ClipMaker(splits, tables)
+    clip = _ClipMaker(splits, tables, labelled=mode == "class")
     listed = [clip.of_folder(name, each) for name, each in videos.items()]
     listed += [clip.of_image(name, images[name]) for name in single]
-    return Listing(
+    listing = Listing(
         sorted([*listed, *tables.missing], key=lambda clip: clip.name),
         _layout(len(videos), len(single)),
         tables=tables.paths,
@@ -62,6 +63,7 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
         unlisted=sorted(clip.unlisted),
         notes=[*notes, *tables.notes],
     )
+    return hide_values(listing) if config.anonymous else listing
 
 
 def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
@@ -114,6 +116,16 @@ def _folders(images: Mapping[str, Path], splits: Splits) -> dict[str, list[Path]
         for folder, files in folders.items()
         if splits.get(folder, ("", folder))[1]
     }
+
+
+def _above(tree: FileTree, folders: Iterable[str]) -> dict[str, Path]:
+    """Return `folders` and those above them by name, without the root: a row may name each."""
+    found: dict[str, Path] = {}
+    for name in folders:
+        while name and name not in found:
+            found[name] = tree.root / name
+            name = _folder(name)
+    return found
 
 
 def _folder(name: str) -> str:
@@ -210,25 +222,31 @@ def _spread(items: Sequence[_T], number: int) -> list[_T]:
 class _ClipMaker:
     """Makes clips with what folders and tables say of them; keeps the names that no table lists."""
 
-    def __init__(self, splits: Splits, tables: ImageTables) -> None:
+    def __init__(self, splits: Splits, tables: ImageTables, labelled: bool) -> None:
         self._splits, self._tables = splits, tables
+        self._labelled = labelled  # folders are classes: else their names may be anything
         used = {split for split, _ in splits.values()}
         self._folders = f"the folders {', '.join(split for split in SPLITS if split in used)}"
         self.unlisted: list[str] = []
 
     def of_folder(self, name: str, files: Sequence[Path]) -> Clip:
-        split, rest = self._splits.get(name, (None, name))
-        return self._clip(name, files[0].parent, split, _folder(rest), tuple(files))
+        split, _ = self._splits.get(name, (None, name))
+        return self._clip(name, files[0].parent, split, {}, tuple(files))
 
     def of_image(self, name: str, file: Path) -> Clip:
         split, rest = self._splits.get(_folder(name), (None, _folder(name)))
-        return self._clip(name, file, split, rest, ())
+        return self._clip(name, file, split, {"folder": rest} if rest and self._labelled else {})
 
     def _clip(
-        self, name: str, path: Path, split: str | None, above: str, parts: tuple[Path, ...]
+        self,
+        name: str,
+        path: Path,
+        split: str | None,
+        labels: Mapping[str, str],
+        parts: tuple[Path, ...] = (),
     ) -> Clip:
-        labels: dict[str, float | str] = {"folder": above} if above else {}
-        said = self._tables.say((path, *parts)) if self._tables.paths else Said()
+        folders = ((path,) if parts else ()) + tuple(path.parents)
+        said = self._tables.say(parts or (path,), folders) if self._tables.paths else Said()
         if said is None:
             self.unlisted.append(name)
             said = Said()

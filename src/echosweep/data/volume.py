@@ -3,7 +3,8 @@
 Both store x fastest, then y, then time: in C order that is (T, H, W), the rows of an image from its
 top. Axes are not turned by the orientation in the header. Both formats are a short header before
 plain numbers, so they are read here: common readers return a cut file with pixels made up.
-Invariant: no file is opened but the one that is given, and its data file in the same folder.
+Invariant: no file is opened but the one that is given, and its data file in the same folder, whose
+name is in no message: it is a text within a file, and may be anybody's.
 """
 
 import contextlib
@@ -17,12 +18,17 @@ from typing import IO, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from echosweep.data.source import Broken
 
 SUFFIXES = (".nii.gz", ".nii", ".mhd", ".mha")
 _LIMIT = 2**31  # bytes of pixels: a header can promise more than any echo has
 _HEADER = 2**16  # bytes before the pixels of a MetaImage
+_USUAL_HEADER = 2**10
+_META = (".mhd", ".mha")
+_SQUARE = 0.02  # pixels whose sides differ by less count as square
+_MOST_OBLONG = 8.0
 _NIFTI_TYPES = {
     **{2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 128: "u1", 256: "i1"},
     **{512: "u2", 768: "u4", 1024: "i8", 1280: "u8"},
@@ -67,10 +73,47 @@ def read(path: Path) -> Volume:
         OSError: The file cannot be opened.
     """
     try:
-        reader = _read_meta if path.suffix.lower() in (".mhd", ".mha") else _read_nifti
+        reader = _read_meta if path.suffix.lower() in _META else _read_nifti
         return reader(path)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise Broken(f"{path.name} is cut or damaged: {error}") from None
+
+
+def data_file(path: Path) -> Path | None:
+    """Return the other file that has the pixels of a MetaImage; None if there is none to read.
+
+    Args:
+        path: It ends in one of SUFFIXES. Of its header little is read, and no pixel.
+    """
+    if path.suffix.lower() not in _META:
+        return None
+    try:
+        with path.open("rb") as file:
+            start = file.read(_USUAL_HEADER)
+            if b"\n" not in start.partition(b"ElementDataFile")[2]:
+                start += file.read(_HEADER - len(start))
+        found, _ = _meta_data(*_meta_fields(start, path), path)
+        return found if found != path and found.is_file() else None
+    except (Broken, OSError):  # decoding says what it was
+        return None
+
+
+def squared(image: Image.Image, spacing: tuple[float, float]) -> Image.Image:
+    """Return `image` with square pixels: the first CAMUS has columns twice as wide as rows high.
+
+    The finer axis is made coarser, so that nothing is invented.
+
+    Args:
+        image: One frame.
+        spacing: The distance of its columns, and of its rows.
+    """
+    across, down = spacing
+    ratio = across / down if across > 0 and down > 0 else 1.0
+    if not (1 / _MOST_OBLONG <= ratio <= _MOST_OBLONG and abs(ratio - 1) > _SQUARE):
+        return image
+    width, height = image.size
+    size = (width, round(height / ratio)) if ratio > 1 else (round(width * ratio), height)
+    return image.resize((max(1, size[0]), max(1, size[1])), Image.Resampling.LANCZOS)
 
 
 # --- NIfTI ----------------------------------------------------------------------------------
@@ -80,8 +123,9 @@ def _read_nifti(path: Path) -> Volume:
     with path.open("rb") as raw, _unpacking(raw) as file:
         header = file.read(348)
         plan, offset = _nifti_plan(header, path)
-        _skip(file, offset - len(header), path)
-        data = _read_pixels(file, plan, path)
+        size = _size(plan, path)
+        _skip(file, offset - len(header), path.name)
+        data = _read_pixels(file, size, path.name)
         file.read(1)  # at its end, gzip compares the checksum
     return _volume(data, plan, path)
 
@@ -126,16 +170,16 @@ def _read_meta(path: Path) -> Volume:
         start = file.read(_HEADER)
     fields, end = _meta_fields(start, path)
     plan = _meta_plan(fields, path)
-    data_file, skipped = _meta_data(fields, end, path)
+    pixels, skipped = _meta_data(fields, end, path)
+    what = path.name if pixels == path else f"the data file of {path.name}"
+    size = _size(plan, path)
+    packed = fields.get("CompressedData", "").lower() == "true"
     try:
-        with data_file.open("rb") as file:
-            _skip(file, skipped, data_file)
-            if fields.get("CompressedData", "").lower() == "true":
-                data = _unpacked(file, plan, data_file)
-            else:
-                data = _read_pixels(file, plan, data_file)
+        with pixels.open("rb") as file:
+            _skip(file, skipped, what)
+            data = (_unpacked if packed else _read_pixels)(file, size, what)
     except FileNotFoundError:
-        raise Broken(f"{data_file.name}, which {path.name} names, is not there") from None
+        raise Broken(f"{path.name}: its data file is missing") from None
     return _volume(data, plan, path)
 
 
@@ -157,7 +201,8 @@ def _meta_plan(fields: dict[str, str], path: Path) -> _Plan:
     sizes = [int(size) for size in re.findall(r"\d{1,9}", fields.get("DimSize", ""))]
     kind = fields.get("ElementType", "")
     if kind not in _META_TYPES:
-        raise Broken(f"{path.name} has ElementType {kind or 'none'}, not plain numbers")
+        said = kind if re.fullmatch("MET_[A-Z_]{1,30}", kind) else "none that is known"
+        raise Broken(f"{path.name} has ElementType {said}, not plain numbers")
     if fields.get("BinaryData", "True").lower() != "true":
         raise Broken(f"{path.name} has its pixels as text; save them as binary")
     order = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False"))
@@ -176,39 +221,39 @@ def _meta_data(fields: dict[str, str], end: int, path: Path) -> tuple[Path, int]
     name = fields["ElementDataFile"]
     if name == "LOCAL":
         return path, end
-    if not name or name in (".", "..") or re.search(r"[/\\%\0]", name) or name.startswith("LIST"):
-        raise Broken(f"{path.name} names {name[:80]!r} as its data file: not one in its own folder")
+    if name.startswith("LIST") or "%" in name:
+        raise Broken(f"{path.name}: its pixels are in several files; save them as one")
+    if not name or name in (".", "..") or re.search(r"[/\\\0]", name):
+        raise Broken(f"{path.name}: its data file is not in its folder")
     before = fields.get("HeaderSize", "0")
     if not before.isdecimal() or len(before) > 9:
-        raise Broken(f"{path.name} has HeaderSize {before[:20]}; 0 or more is needed")
+        raise Broken(f"{path.name} has a HeaderSize that is no number of 0 or more")
     return path.with_name(name), int(before)
 
 
-def _unpacked(file: _Bytes, plan: _Plan, path: Path) -> bytes:
+def _unpacked(file: _Bytes, size: int, what: str) -> bytes:
     unpacker = zlib.decompressobj()
-    size = _size(plan, path)
     data = unpacker.decompress(file.read(_LIMIT), size)
     if len(data) < size:
-        raise Broken(f"{path.name} is truncated: {len(data)} of {size} bytes")
+        raise Broken(f"{what} is truncated: {len(data)} of {size} bytes")
     return data
 
 
 # --- both -----------------------------------------------------------------------------------
 
 
-def _skip(file: _Bytes, size: int, path: Path) -> None:
+def _skip(file: _Bytes, size: int, what: str) -> None:
     while size > 0:
         read = len(file.read(min(size, 2**20)))
         if not read:
-            raise Broken(f"{path.name} is truncated before its pixels")
+            raise Broken(f"{what} is truncated before its pixels")
         size -= read
 
 
-def _read_pixels(file: _Bytes, plan: _Plan, path: Path) -> bytes:
-    size = _size(plan, path)
+def _read_pixels(file: _Bytes, size: int, what: str) -> bytes:
     data = file.read(size)
     if len(data) < size:
-        raise Broken(f"{path.name} is truncated: {len(data)} of {size} bytes")
+        raise Broken(f"{what} is truncated: {len(data)} of {size} bytes")
     return data
 
 
