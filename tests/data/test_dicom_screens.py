@@ -232,6 +232,9 @@ def test_labels_are_plausible_and_name_nobody(tmp_path: Path) -> None:
     clip = one(write(tmp_path / "a.dcm", **good))
     expected = {"view": "Apical four chamber", "stage": "REST", "heart_rate": 72.0, "fps": 50.0}
     assert clip.labels == expected
+    assert one(write(tmp_path / "d.dcm", PatientName="PLA", ViewName="PLAX")).labels == {
+        "view": "PLAX"
+    }
     odd = {"ViewName": "JANE", "HeartRate": 0, "FrameTime": "0", "CineRate": 30}
     assert one(write(tmp_path / "b.dcm", **odd)).labels == {"fps": 30.0}
 
@@ -243,3 +246,12 @@ def test_the_real_region_of_a_larger_screen(shared_data: Path) -> None:
     assert clip.look == "SonoSite, Inc. Turbo 320x240, region 48,16,304,208"
     pixels = np.asarray(next(dicom.decode(clip, 1, 1)).image)
     assert pixels[:, :4].max() < 40  # the banner with the name lies left of the region
+
+
+def test_a_mark_in_a_large_image_is_no_region(tmp_path: Path) -> None:
+    pixels = files.gradient(2, 240, 320)
+    found = [region(TISSUE, 0, 0, 15, 15), region(TISSUE, 40, 20, 300, 200)]
+    path = tmp_path / "a.dcm"
+    files.write(path, pixels, "MONOCHROME2", SequenceOfUltrasoundRegions=found)
+    assert one(path).crop == (40, 20, 301, 201)
+    assert not one(path).left_out.startswith("single")

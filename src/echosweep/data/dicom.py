@@ -27,7 +27,7 @@ from echosweep.data.dicom_facts import (
 from echosweep.data.dicom_faults import check_decoder, reason
 from echosweep.data.dicom_header import IMAGE, is_dicom, load_pydicom, read_header, text, whole
 from echosweep.data.dicom_payload import VIDEOS, Payload, find_payload
-from echosweep.data.dicom_screen import STILL, VIDEO, read_screen
+from echosweep.data.dicom_screen import STILL, VIDEO, Box, read_screen
 from echosweep.data.source import Broken, Clip, Frame, Listing
 from echosweep.data.tree import FileTree
 from echosweep.data.video import decode_stream
@@ -101,11 +101,21 @@ def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
             payload = find_payload(file, data)
             syntax = payload.syntax
             for frame in _frames(data, payload, every, channels):
-                yield frame._replace(image=frame.image.crop(clip.crop)) if clip.crop else frame
+                yield _cropped(frame, clip.crop)
     except UsageError:
         raise
     except Exception as error:  # decoders raise anything on garbage
         raise Broken(reason(error, clip.path, data, syntax)) from None
+
+
+def _cropped(frame: Frame, crop: Box | None) -> Frame:
+    """Return a frame without what lies beside the region; raise Broken if the region does."""
+    if crop is None:
+        return frame
+    if crop[2] > frame.image.width or crop[3] > frame.image.height:
+        size = f"{frame.image.width}x{frame.image.height}"
+        raise Broken(f"frames of {size} pixels are smaller than Rows and Columns say")
+    return frame._replace(image=frame.image.crop(crop))
 
 
 def _frames(data: Any, payload: Payload, every: int, channels: int) -> Iterator[Frame]:

@@ -88,5 +88,6 @@ def _hidden(message: str, file: Path, data: Any) -> str:
         value = text(data, keyword)
         secrets += [value, *re.split(r"[\^=,\s]+", value)]
     for secret in sorted({each for each in secrets if len(each) > 1}, key=len, reverse=True):
-        message = re.sub(re.escape(secret), "...", message, flags=re.IGNORECASE)
+        word = rf"(?<!\w){re.escape(secret)}(?!\w)"
+        message = re.sub(word, "...", message, flags=re.IGNORECASE)
     return message

@@ -34,6 +34,7 @@ DIRECTORY = "1.2.840.10008.1.3.10"
 """The SOP class of a DICOMDIR."""
 _TELLING = ("SOPClassUID", "SOPInstanceUID", "Rows")
 _IDENTITY = ("PatientName", "PatientID")
+_TELLTALE = 4  # letters by which a name is known within a longer word
 _SHOWN = 24  # characters of a value in a reason
 
 
@@ -95,7 +96,10 @@ def read_header(file: BinaryIO, keywords: tuple[str, ...]) -> Any:
     try:
         data = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(keywords))
     except Exception as error:  # pydicom raises anything on garbage
-        raise Broken(f"not a DICOM file that can be read: {type(error).__name__}") from None
+        file.seek(128)
+        if file.read(4) != b"DICM":
+            raise Broken("not a DICOM file") from None
+        raise Broken(f"the header is cut off or damaged: {type(error).__name__}") from None
     stored = str(data.file_meta.get("MediaStorageSOPClassUID") or "")
     if stored == DIRECTORY or any(keyword in data for keyword in _TELLING):
         return data
@@ -160,8 +164,11 @@ def shown_value(data: Any, value: str) -> str:
 def names_patient(data: Any, value: str) -> bool:
     """Say whether a value has a part of the patient's name or identifier in it."""
     identity = " ".join(text(data, keyword) for keyword in _IDENTITY).lower()
-    words = re.findall(r"[^\W_]{2,}", identity)
-    return any(word in value.lower() for word in words)
+    names = set(re.findall(r"[^\W_]{2,}", identity))
+    words = set(re.findall(r"[^\W_]+", value.lower()))
+    return bool(names & words) or any(
+        len(name) >= _TELLTALE and name in value.lower() for name in names
+    )
 
 
 def _written(data: Any, keyword: str) -> str:

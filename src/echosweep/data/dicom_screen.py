@@ -24,6 +24,7 @@ _SLACK = 0.02  # so far beyond the image, a region is clipped; further out, it i
 _FILLED = 0.75  # the share of a screen, across and down, that the regions reach
 _FACTORS = (2, 3, 4)
 _FARTHEST = 1 << 14
+_SMALLEST = 12  # a region has at least this fraction of the sides of the image
 _OVERLAP = 0.5  # regions that share more of the smaller one are one screen
 _ULTRASOUND = ("US", "OT", "SC", "")  # Modality; screens are also stored as other, or captures
 _VOLUME = "1.2.840.10008.5.1.4.1.1.6.2"
@@ -62,7 +63,7 @@ def read_screen(data: Any, size: tuple[int, int], frames: int) -> Screen:
     if not factor:
         return Screen(kind, what, None, "not cropped: regions reach beyond the image")
     scaled = [clipped(box, size, factor) for box in tissue]
-    crop = next((box for box in scaled if _is_large(box)), None)
+    crop = next((box for box in scaled if _is_large(box, size)), None)
     if crop is None:
         return Screen(kind, what, None, "not cropped: the 2D tissue region is too small")
     note = "cropped to the first 2D tissue region"
@@ -186,8 +187,10 @@ def _share(one: Box, other: Box) -> float:
     return max(0, width) * max(0, height) / smaller
 
 
-def _is_large(box: Box) -> bool:
-    return box[2] - box[0] >= MIN_SIDE and box[3] - box[1] >= MIN_SIDE
+def _is_large(box: Box, size: tuple[int, int] = (0, 0)) -> bool:
+    """Say whether a box is no mark, but large enough for an image of a heart."""
+    least = [max(MIN_SIDE, side // _SMALLEST) for side in size]
+    return box[2] - box[0] >= least[0] and box[3] - box[1] >= least[1]
 
 
 def _missing(data: Any) -> str:
