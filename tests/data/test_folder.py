@@ -123,6 +123,12 @@ def test_a_word_among_numbers_is_kept_and_said(tmp_path: Path) -> None:
     assert "videos.csv row 3, column EF: 'good' is a word among numbers" in listing.notes[0]
 
 
+def test_a_number_with_a_point_is_the_same_patient(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{name}.avi" for name in "abcd"))
+    (tmp_path / "videos.csv").write_text("file,patient\na.avi,7\nb.avi,7.0\nc.avi,007\nd.avi,\n")
+    assert [clip.patient for clip in listed(tmp_path).clips] == ["7", "7", "007", None]
+
+
 def test_rows_without_file_and_names_spelled_otherwise_are_said(tmp_path: Path) -> None:
     touch(tmp_path, "p1/a.avi", "p2/b.avi", "c.avi")
     names = ["p1\\A.avi", "./p2/b", "absent.avi", "../c.avi", "/data/x/c.avi"]

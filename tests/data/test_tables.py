@@ -20,6 +20,7 @@ from echosweep.data.tables import (
     WrongRow,
     named,
     one_row_each,
+    patient_text,
     read_optional,
     read_table,
 )
@@ -227,6 +228,18 @@ def test_an_unknown_split_is_never_the_nearest(tmp_path: Path) -> None:
 def test_a_number_survives_both_decimal_marks(number: float) -> None:
     assert parse_number(repr(number)) == number
     assert parse_number(repr(number).replace(".", ","), decimal_comma=True) == number
+
+
+@pytest.mark.parametrize(
+    ("cell", "patient"),
+    [
+        *(("7.0", "7"), ("7", "7"), ("0.0", "0"), ("120.00", "120"), ("7,0", "7")),
+        *(("007", "007"), ("007.0", "007.0"), ("7.5", "7.5"), ("1.0a", "1.0a"), ("p1.0", "p1.0")),
+        *(("7.", "7."), ("7,000", "7,000"), ("", ""), ("1.0.0", "1.0.0")),
+    ],
+)
+def test_a_patient_of_digits_is_one_whatever_program_wrote_it(cell: str, patient: str) -> None:
+    assert patient_text(cell) == patient
 
 
 # --- rows of one video ----------------------------------------------------------------------

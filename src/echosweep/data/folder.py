@@ -22,6 +22,7 @@ from echosweep.data.tables import (
     hide_values,
     named,
     one_row_each,
+    patient_text,
     read_optional,
     read_table,
 )
@@ -114,7 +115,7 @@ def _clip(
     if table and listed and not fault:
         (row,) = listed.rows
         try:
-            split, patient = table.split(row), row["patient"] or None
+            split, patient = table.split(row), patient_text(row["patient"]) or None
             labels |= table.labels(row, skip=_NO_LABELS)
         except WrongRow as wrong:
             fault = str(wrong)

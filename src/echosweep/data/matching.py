@@ -12,11 +12,30 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from echosweep.data.source import MISSING
+from echosweep.data.table_rows import Row
+
 _ENDINGS = {
     *(".avi", ".mp4", ".mov", ".mpeg", ".mpg", ".mkv", ".gif", ".webm", ".m4v", ".wmv"),
     *(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm", ".npy", ".npz"),
 }
 _ABSOLUTE = re.compile(r"([a-z][a-z0-9+.-]*:)?/", re.IGNORECASE)
+
+
+class Named(NamedTuple):
+    """A video that a table names.
+
+    Attributes:
+        name: The name of its file, or the name in the table where no file was found.
+        path: Its file, or where that was looked for.
+        rows: Its rows in the table.
+        fault: Why it has no file; "" if it has one.
+    """
+
+    name: str
+    path: Path
+    rows: tuple[Row, ...]
+    fault: str = ""
 
 
 def match(wanted: Iterable[str], there: Mapping[str, Path]) -> dict[str, Path]:
@@ -95,6 +114,42 @@ def without_ending(name: str) -> str:
     """Return a name without the ending of a video, image or array; other dots are kept."""
     stem, dot, ending = name.rpartition(".")
     return stem if stem and f"{dot}{ending.lower()}" in _ENDINGS else name
+
+
+def naming_notes(
+    table: str,
+    videos: Sequence[Named],
+    files: Mapping[str, Sequence[Path]],
+    there: Mapping[str, Path],
+) -> list[str]:
+    """Return notes on names that are written otherwise, and on a table that fits no file.
+
+    Args:
+        table: The name of the table.
+        videos: The videos that it names.
+        files: What `candidates` returned for its names.
+        there: The files that there are, by name.
+    """
+    notes = []
+    otherwise = [
+        f"{name!r} is {path.name!r}"
+        for name, (path, *more) in files.items()
+        if not more and name.rpartition("/")[2] not in (path.name, path.stem)
+    ]
+    if otherwise:
+        notes.append(
+            f"{len(otherwise)} names in {table} are written otherwise than their files: "
+            f"{otherwise[0]}"
+        )
+    missing = [video.name for video in videos if video.fault == MISSING]
+    taken = {video.path for video in videos}
+    spare = next((name for name, path in there.items() if path not in taken), None)
+    if spare and 2 * len(missing) > len(videos):
+        notes.append(
+            f"{len(missing)} of {len(videos)} names in {table} fit no file: the table "
+            f"says {missing[0]!r}, the folder has {spare!r}"
+        )
+    return notes
 
 
 class _Level(NamedTuple):

@@ -12,6 +12,8 @@ from echosweep.data.table_text import Record
 MISSING_WORDS = {"", "-", "nan", "na", "n/a", "#n/a", "<na>", "none", "null"}
 """Cells that say, in any case, that there is no value."""
 
+_WHOLE = re.compile(r"(0|[1-9]\d*)(\.0+|,0)")
+
 
 class Row:
     """One row of a table; `row["EF"]` is the cell's text, "" where it has no value.
@@ -57,6 +59,16 @@ def parse_number(text: str, decimal_comma: bool = False) -> float | None:
     except ValueError:
         return None
     return number if text.isascii() and "_" not in text else None
+
+
+def patient_text(cell: str) -> str:
+    """Return a patient's identifier: "7" for "7.0", as programs write a column with a gap in it.
+
+    Args:
+        cell: A cell's text; "007" is no number and stays as it is.
+    """
+    whole = _WHOLE.fullmatch(cell)
+    return whole[1] if whole else cell
 
 
 def has_decimal_commas(rows: Iterable[Row], columns: Sequence[str]) -> bool:

@@ -9,14 +9,15 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
-from echosweep.data.matching import candidates, clean_name, leaves_folder
+from echosweep.data.matching import Named as Named
+from echosweep.data.matching import candidates, clean_name, leaves_folder, naming_notes
 from echosweep.data.matching import match as match
 from echosweep.data.source import MISSING, Listing
 from echosweep.data.split_words import split_of
 from echosweep.data.table_rows import Row as Row
 from echosweep.data.table_rows import RowMaker, has_decimal_commas, parse_number
+from echosweep.data.table_rows import patient_text as patient_text
 from echosweep.data.table_text import cells_of, column_key, name_columns, read_text, records
 from echosweep.errors import UsageError
 
@@ -179,22 +180,6 @@ def read_optional(
     return table, list(table.notes)
 
 
-class Named(NamedTuple):
-    """A video that a table names.
-
-    Attributes:
-        name: The name of its file, or the name in the table where no file was found.
-        path: Its file, or where that was looked for.
-        rows: Its rows in the table.
-        fault: Why it has no file; "" if it has one.
-    """
-
-    name: str
-    path: Path
-    rows: tuple[Row, ...]
-    fault: str = ""
-
-
 def named(
     table: Table, column: str, there: Mapping[str, Path], folder: Path | None = None
 ) -> tuple[list[Named], list[str]]:
@@ -220,7 +205,7 @@ def named(
             video, key = _without_file(table, row, name, found, folder), name or row.number
         videos[key] = (old := videos.get(key, video))._replace(rows=(*old.rows, row))
     listed = list(videos.values())
-    return listed, _naming_notes(table, listed, files, there)
+    return listed, naming_notes(table.path.name, listed, files, there)
 
 
 def one_row_each(table: Table, column: str, videos: Iterable[Named]) -> tuple[list[Named], str]:
@@ -269,32 +254,3 @@ def _without_file(
         several = ", ".join(sorted(repr(file.name) for file in found[:3]))
         return Named(name, path, (), f"may be any of several files: {several}")
     return Named(name, path, (), MISSING)
-
-
-def _naming_notes(
-    table: Table,
-    videos: Sequence[Named],
-    files: Mapping[str, Sequence[Path]],
-    there: Mapping[str, Path],
-) -> list[str]:
-    """Return notes on names that are written otherwise, and on a table that fits no file."""
-    notes = []
-    otherwise = [
-        f"{name!r} is {path.name!r}"
-        for name, (path, *more) in files.items()
-        if not more and name.rpartition("/")[2] not in (path.name, path.stem)
-    ]
-    if otherwise:
-        notes.append(
-            f"{len(otherwise)} names in {table.path.name} are written otherwise than their files: "
-            f"{otherwise[0]}"
-        )
-    missing = [video.name for video in videos if video.fault == MISSING]
-    taken = {video.path for video in videos}
-    spare = next((name for name, path in there.items() if path not in taken), None)
-    if spare and 2 * len(missing) > len(videos):
-        notes.append(
-            f"{len(missing)} of {len(videos)} names in {table.path.name} fit no file: the table "
-            f"says {missing[0]!r}, the folder has {spare!r}"
-        )
-    return notes
