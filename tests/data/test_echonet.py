@@ -1,6 +1,7 @@
 """The EchoNet data sets: which layout is found, what splits and labels its lists give."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from echosweep.config import PrepareConfig
 from echosweep.data import echonet, folder
 from echosweep.data.echonet_lists import parse_folds
 from echosweep.data.prepare import prepare
-from echosweep.data.source import MISSING, Clip, Listing
+from echosweep.data.source import MISSING, Broken, Clip, Listing
 from echosweep.data.tree import scan
 from echosweep.errors import UsageError
 
@@ -295,6 +296,47 @@ def test_several_lists_and_videos_beside_them_are_asked_about(tmp_path: Path) ->
         listed(tmp_path)
     assert echonet.count(scan(tmp_path)) == 2
     assert len(folder.clips(scan(tmp_path), PrepareConfig()).clips) == 5
+
+
+def test_without_names_no_error_has_one(tmp_path: Path) -> None:
+    def refused(root: Path) -> str:
+        with pytest.raises(UsageError) as error:
+            echonet.clips(scan(root), PrepareConfig(anonymous=True))
+        assert not {"Moser", "Berta", "Kraus", "Ejection"} & set(
+            re.findall(r"\w+", f"{error.value}")
+        )
+        return str(error.value)
+
+    root = touch(tmp_path / "Moser", "Kraus/c.avi")
+    assert "the source is not an EchoNet folder" in refused(root)
+    bare_folder(root / "Berta", ROWS)
+    assert "a list of videos in folders below, and 1 videos outside: give" in refused(root)
+    bare_folder(root / "Lang", ROWS)
+    assert refused(root) == "the source holds 2 data sets, with a list each: give one of them"
+    write(tmp_path / "2" / "Moser" / "FileList.csv", "FileName,EF,Split", "Kraus,1,TEST")
+    assert refused(tmp_path / "2" / "Moser").startswith("the folder of the list is not an EchoNet")
+    bare_folder(tmp_path / "3" / "Moser", ROWS, "FileName,Ejection,ESV,EDV,Kraus")
+    assert refused(tmp_path / "3" / "Moser") == (
+        "FileList.csv has no column Split, EF; needed: FileName, Split, EF"
+    )
+    bare_folder(tmp_path / "4" / "Moser", ROWS)
+    write(tmp_path / "4" / "Moser" / "VolumeTracings.csv", "FileName,Frame,Kraus", "a,1,2")
+    (note,) = echonet.clips(scan(tmp_path / "4" / "Moser"), PrepareConfig(anonymous=True)).notes
+    assert note == "VolumeTracings.csv has no outlines; it is not used"
+
+
+@pytest.mark.parametrize("promised", ["1000", "1e3"])
+def test_the_table_that_promises_more_frames_is_named(
+    tmp_path: Path, videos: SimpleNamespace, promised: str
+) -> None:
+    table = echonet_folder(tmp_path, videos) / "FileList.csv"
+    table.write_text(table.read_text().replace("50,12,VAL", f"50,{promised},VAL"))
+    clips = found(tmp_path)
+    assert len(list(echonet.decode(clips["0X1"], 1, 1))) == 12
+    with pytest.raises(
+        Broken, match=r"^truncated: 12 of the 1000 frames that FileList\.csv promises$"
+    ):
+        list(echonet.decode(clips["0X2"], 1, 1))
 
 
 # --- EchoNet-Pediatric ----------------------------------------------------------------------

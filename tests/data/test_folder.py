@@ -129,6 +129,62 @@ def test_a_number_with_a_point_is_the_same_patient(tmp_path: Path) -> None:
     assert [clip.patient for clip in listed(tmp_path).clips] == ["7", "7", "007", None]
 
 
+@pytest.mark.parametrize(
+    "column", ["patient_id", "PatientID", "Patient ID", "subject", "subject_id", "SubjectID"]
+)
+def test_a_column_of_patients_may_have_other_names(tmp_path: Path, column: str) -> None:
+    touch(tmp_path, "a.avi", "b.avi")
+    (tmp_path / "videos.csv").write_text(f"file,{column},EF\na.avi,p1,1\nb.avi,7.0,2\n")
+    listing = listed(tmp_path)
+    assert [clip.patient for clip in listing.clips] == ["p1", "7"]
+    assert [clip.labels for clip in listing.clips] == [{"EF": 1.0}, {"EF": 2.0}]
+    assert listing.notes == [
+        f"videos.csv: its column {column} is read as the patient; rename it if it is none"
+    ]
+
+
+def test_a_column_called_patient_goes_before_others(tmp_path: Path) -> None:
+    touch(tmp_path, "a.avi")
+    (tmp_path / "videos.csv").write_text("file,subject,Patient,site\na.avi,s1,p1,x\n")
+    listing = listed(tmp_path)
+    (clip,) = listing.clips
+    assert (clip.patient, clip.labels) == ("p1", {"subject": "s1", "site": "x"})
+    assert not listing.notes
+
+
+def test_identifiers_and_hashes_stay_text(tmp_path: Path) -> None:
+    touch(tmp_path, "a.avi", "b.avi", "c.avi")
+    (tmp_path / "videos.csv").write_text(
+        "file,id,hash\na.avi,008,12e45678\nb.avi,113,ab12cd34\nc.avi,114,cd12ab34\n"
+    )
+    listing = listed(tmp_path)
+    assert [clip.fault for clip in listing.clips] == ["", "", ""]
+    assert [clip.labels for clip in listing.clips] == [
+        {"id": "008", "hash": "12e45678"},
+        {"id": "113", "hash": "ab12cd34"},
+        {"id": "114", "hash": "cd12ab34"},
+    ]
+    assert listing.notes == [
+        "videos.csv row 2, column id: '008' has leading zeros: the column is kept as text"
+    ]
+
+
+def test_without_names_no_path_and_no_header_is_said(tmp_path: Path) -> None:
+    root = touch(tmp_path / "Lang_Berta", "Doe0.avi")
+    hidden = PrepareConfig(anonymous=True)
+    (root / "metadata.csv").write_text("Doe0.avi,Kraus0\n")
+    (note,) = folder.clips(scan(root), hidden).notes
+    assert note.startswith("metadata.csv has no column file; needed")
+    (root / "videos.csv").write_text("Doe0.avi,Kraus0\n")
+    with pytest.raises(UsageError) as error:
+        folder.clips(scan(root), hidden)
+    assert str(error.value) == "videos.csv has no column file; needed: file or file_name"
+    (root / "videos.csv").write_text("file,Kraus0\nDoe0.avi,1\nx,2\ny,Kraus\n")
+    assert folder.clips(scan(root), hidden).notes[-1] == (
+        "videos.csv row 4, column 2: '...' is a word among numbers; so it is kept, in 1 rows"
+    )
+
+
 def test_rows_without_file_and_names_spelled_otherwise_are_said(tmp_path: Path) -> None:
     touch(tmp_path, "p1/a.avi", "p2/b.avi", "c.avi")
     names = ["p1\\A.avi", "./p2/b", "absent.avi", "../c.avi", "/data/x/c.avi"]

@@ -21,6 +21,7 @@ from echosweep.data.pixels import (
 )
 from echosweep.data.source import Broken, Frame
 from echosweep.data.store import Preparation
+from echosweep.data.video_luma import frame_of
 
 
 def read(path: Path, every: int = 1, channels: int = 1) -> list[Frame]:
@@ -250,3 +251,65 @@ def test_real_luma_agrees_with_the_colour_converter(shared_data: Path, name: str
 def test_frames_below_eight_pixels_are_broken() -> None:
     with pytest.raises(Broken, match="100x7 pixels; at least 8"):
         small_image(Frame(0, Image.new("L", (100, 7))), Preparation((16, 16)))
+
+
+@pytest.mark.parametrize(
+    "pix_fmt", ["yuv420p10le", "yuv444p10le", "yuyv422", "uyvy422", "gray16le"]
+)
+@pytest.mark.parametrize("color_range", [1, 2])
+def test_deep_and_packed_pixels_give_the_luma_of_eight_bit_planes(
+    tmp_path: Path, pix_fmt: str, color_range: int
+) -> None:
+    """What FFmpeg converts from 8 bits comes back within a level: no colour is converted."""
+    import av
+
+    ramp = np.tile(np.arange(16, 236, 2, dtype=np.uint8), (16, 1))
+    grey = av.VideoFrame(ramp.shape[1], 16, "yuv444p")
+    for number, plane in enumerate(grey.planes):
+        rows = np.full((16, plane.line_size), 128, np.uint8)
+        rows[:, : ramp.shape[1]] = ramp if number == 0 else 128
+        plane.update(rows.tobytes())
+    grey.color_range = color_range
+    if pix_fmt == "gray16le":
+        grey = av.VideoFrame.from_ndarray(ramp.astype(np.uint16) * 257, format="gray16le")
+        grey.color_range = 2
+    frame = grey.reformat(format=pix_fmt, dst_color_range=color_range)
+    frame.color_range = 2 if pix_fmt == "gray16le" else color_range
+    ours = frame_of(0, frame, 1)
+    assert ours.limited == (frame.color_range == 1)
+    np.testing.assert_allclose(np.asarray(ours.image, int), ramp, atol=1)
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["ffconcat version 1.0\nfile other.mkv\n", "#EXTM3U\n#EXTINF:1,\nother.mkv\n#EXT-X-ENDLIST\n"],
+)
+def test_a_script_that_names_another_video_is_no_video(
+    tmp_path: Path, script: str, videos: SimpleNamespace
+) -> None:
+    videos.write(tmp_path / "other.mkv", videos.numbered(4))
+    for suffix in ("mp4", "avi", "mkv"):
+        (tmp_path / f"a.{suffix}").write_text(script)
+        with pytest.raises((Broken, ValueError)):
+            read(tmp_path / f"a.{suffix}")
+
+
+def test_a_name_is_no_protocol(
+    tmp_path: Path, videos: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = videos.write(tmp_path / "v.mkv", videos.numbered(4))
+    path.rename(tmp_path / "concat:a.mkv")
+    monkeypatch.chdir(tmp_path)
+    assert len(list(video.decode(Path("concat:a.mkv"), 1, 1))) == 4
+
+
+@pytest.mark.parametrize("name", ["v.webm", "v.mkv"])
+def test_a_damaged_middle_is_noticed(tmp_path: Path, name: str, videos: SimpleNamespace) -> None:
+    """A demuxer that loses its way looks for the next cluster, and says nothing."""
+    path = videos.write(tmp_path / name, videos.textured(26, 32, 32), "libvpx", "yuv420p")
+    data = bytearray(path.read_bytes())
+    middle = len(data) * 2 // 5
+    data[middle : middle + 4000] = bytes(byte ^ 0x5A for byte in data[middle : middle + 4000])
+    path.write_bytes(data)
+    with pytest.raises((Broken, ValueError)):
+        read(path)

@@ -25,6 +25,7 @@ LOOKS_FOR = "an EchoNet folder (FileList.csv and Videos/, or MeasurementsList.cs
 BEFORE = ("folder",)
 """Kinds that give way to this one where both fit: a table says more than bare videos."""
 _VIEWS = ("A4C", "PSAX")
+_LIST = LAYOUTS[0].table  # the one that promises numbers of frames
 _VIDEOS, _TRACINGS = "videos", "volumetracings.csv"
 
 
@@ -46,13 +47,14 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
 
     Args:
         tree: A data set's folder, a folder around it, or the parent of A4C and PSAX.
-        config: `folds` says which folds are train, val and test; `anonymous`: no note quotes.
+        config: `folds` says which folds are train, val and test; `anonymous`: no
+            note and no error has a name in it.
 
     Raises:
         UsageError: There is no list, or there are several; a list has no videos or not its columns.
     """
     sets = _sets(tree)
-    _check_sets(tree, sets)
+    _check_sets(tree, sets, config.anonymous)
     views = len(sets) > 1
     listings = [_listing(tree, each, config, views) for each in sets]
     notes = [note for listing in listings for note in listing.notes]
@@ -68,7 +70,7 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
 
 def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
     """Yield every `every`-th frame of the clip's file; see `video.decode`."""
-    return video.decode(clip.path, every, channels, clip.frames)
+    return video.decode(clip.path, every, channels, clip.frames, _LIST if clip.frames else "")
 
 
 def parent_of_videos(root: Path) -> Path | None:
@@ -99,46 +101,48 @@ def _sets(tree: FileTree) -> list[_Set]:
     return [sets[tree.root]] if tree.root in sets else [sets[each] for each in sorted(sets)]
 
 
-def _check_sets(tree: FileTree, sets: Sequence[_Set]) -> None:
+def _check_sets(tree: FileTree, sets: Sequence[_Set], anonymous: bool) -> None:
     """Raise UsageError unless the lists are one, or are those of the views of one data set."""
+    root = "the source" if anonymous else str(tree.root)
     if not sets:
-        raise UsageError(f"{tree.root} is not {LOOKS_FOR}; give the folder that has both")
+        raise UsageError(f"{root} is not {LOOKS_FOR}; give the folder that has both")
     names = [tree.name(each.folder) for each in sets if each.folder != tree.root]
     views = {each.folder.name.upper() for each in sets}
     same = len({each.folder.parent for each in sets}) == 1 and len(views) == len(sets)
     if len(sets) > 1 and not (same and views <= set(_VIEWS)):
-        raise UsageError(
-            f"{tree.root} holds {len(sets)} data sets, with a list each: give one of "
-            f"{', '.join(names[:4])}"
-        )
+        one = "them" if anonymous else ", ".join(names[:4])
+        raise UsageError(f"{root} holds {len(sets)} data sets, with a list each: give one of {one}")
     if not names:
         return
     inside = {each.folder.parts for each in sets}
     length = len(sets[0].folder.parts)
     outside = [file for file in tree.ending(video.SUFFIXES) if file.parts[:length] not in inside]
     if outside:
+        folders = "folders below" if anonymous else " and ".join(names)
+        example = "" if anonymous else f", as {tree.name(outside[0])}"
+        give = "the folder of the list" if anonymous else tree.root / names[0]
         raise UsageError(
-            f"{tree.root} has a list of videos in {' and '.join(names)}, and {len(outside)} videos "
-            f"outside, as {tree.name(outside[0])}: give {tree.root / names[0]}, or --kind folder "
-            "for all videos without the list"
+            f"{root} has a list of videos in {folders}, and {len(outside)} videos outside{example}:"
+            f" give {give}, or --kind folder for all videos without the list"
         )
 
 
 def _listing(tree: FileTree, data: _Set, config: PrepareConfig, view: bool) -> Listing:
     """Return the clips of one list; `view`: the folder's name is a view and begins their names."""
-    home, below = _videos(tree, data)
-    table = read_table(data.table, data.layout.required(), data.layout.optional())
+    hidden, layout = config.anonymous, data.layout
+    home, below = _videos(tree, data, hidden)
+    table = read_table(data.table, layout.required(), layout.optional(), hidden)
     there = _short_names(below, home, data.folder)
-    if any("/" in clean_name(row.raw(data.layout.file)) for row in table.rows):
+    if any("/" in clean_name(row.raw(layout.file)) for row in table.rows):
         length = len(data.folder.parts)
         there |= {"/".join(file.parts[length:]): file for file in below}
-    videos, notes = named(table, data.layout.file, there, home)
-    told, more = facts_of(data.layout, table, videos, config.folds)
+    videos, notes = named(table, layout.file, there, home)
+    told, more = facts_of(layout, table, videos, config.folds)
     tracings = next((f for f in _inside(tree, data.folder) if f.name.lower() == _TRACINGS), None)
     traced: Mapping[Path, Mapping[str, float | str]] = {}
     tables, used = [data.table], False
-    if tracings and data.layout.one_row:
-        traced, unread, used = traced_frames(tracings, there)
+    if tracings and layout.one_row:
+        traced, unread, used = traced_frames(tracings, there, hidden)
         more += unread
     tables += [tracings] if tracings and used else []
     prefix = f"{data.folder.name}/" if view else ""
@@ -149,7 +153,7 @@ def _listing(tree: FileTree, data: _Set, config: PrepareConfig, view: bool) -> L
             _clip(clip, facts, prefix + name, table.path, {**own, **traced.get(clip.path, {})})
             for (clip, facts), name in zip(told, _clip_names(told), strict=True)
         ],
-        layout=_layout(tree, data, data.layout.data_set(table), config.anonymous),
+        layout=_layout(tree, data, layout.data_set(table), hidden),
         tables=tables,
         unlisted=[tree.name(file) for file in below if file not in listed],
         notes=[*table.notes, *notes, *more],
@@ -184,7 +188,7 @@ def _inside(tree: FileTree, folder: Path) -> Iterator[Path]:
     return (file for file in tree.files if file.parent == folder)
 
 
-def _videos(tree: FileTree, data: _Set) -> tuple[Path, list[Path]]:
+def _videos(tree: FileTree, data: _Set, anonymous: bool) -> tuple[Path, list[Path]]:
     """Return the folder of the videos, and the videos: Videos/, else the only subfolder, or all."""
     length = len(data.folder.parts)
     below = [f for f in tree.ending(video.SUFFIXES) if f.parts[:length] == data.folder.parts]
@@ -192,7 +196,8 @@ def _videos(tree: FileTree, data: _Set) -> tuple[Path, list[Path]]:
         for entry in data.folder.iterdir():
             if entry.name.lower() == _VIDEOS and entry.is_dir():
                 return entry, []
-        raise UsageError(f"{data.folder} is not {LOOKS_FOR}; give the folder that has both")
+        folder = "the folder of the list" if anonymous else data.folder
+        raise UsageError(f"{folder} is not {LOOKS_FOR}; give the folder that has both")
     usual = [file for file in below if file.parts[length].lower() == _VIDEOS]
     usual = [file for file in usual if len(file.parts) > length + 1] or below
     folders = {file.parts[length] for file in usual if len(file.parts) > length + 1}

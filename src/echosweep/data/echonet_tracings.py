@@ -18,21 +18,23 @@ Shape = Sequence[Sequence[float]]
 
 
 def traced_frames(
-    path: Path, there: Mapping[str, Path]
+    path: Path, there: Mapping[str, Path], anonymous: bool = False
 ) -> tuple[dict[Path, Labels], list[str], bool]:
     """Return ED_frame and ES_frame by video, notes, and whether the table was of use.
 
     Args:
         path: VolumeTracings.csv: chords X1, Y1, X2, Y2, the long axis first, or points X, Y.
         there: The videos by name.
+        anonymous: Whether no note names a folder or a column.
     """
-    table, notes = read_optional(path, ["FileName", "Frame"], ["X1", "Y1", "X2", "Y2", "X", "Y"])
+    columns = ["X1", "Y1", "X2", "Y2", "X", "Y"]
+    table, notes = read_optional(path, ["FileName", "Frame"], columns, anonymous)
     if table is None:
         return {}, notes, False
     kind = next((kind for kind in _KINDS if set(kind.columns) <= set(table.columns)), None)
     if kind is None:
-        has = ", ".join(table.columns)
-        return {}, [*notes, f"{path.name} has no outlines (it has: {has}); it is not used"], False
+        has = "" if anonymous else f" (it has: {', '.join(table.columns)})"
+        return {}, [*notes, f"{path.name} has no outlines{has}; it is not used"], False
     shapes, odd = _shapes(table, kind)
     if odd:
         text, more = odd[0], "" if len(odd) == 1 else f", and {len(odd) - 1} rows more"

@@ -1,9 +1,10 @@
 """Any folder of video files, with an optional table that says what they show.
 
 `videos.csv` (or `labels.csv`, or Hugging Face's `metadata.csv`) in the folder: a column `file` or
-`file_name`, and any of `patient`, `split` and labels. Subfolders train, val and test are splits,
-the names of others become the label "folder". Invariant: the table adds to what lies in the folder;
-a file that it lists and that is missing is excluded with that reason, not forgotten.
+`file_name`, and any of `patient` (or `patient_id`, `subject`, `subject_id`), `split` and labels.
+Subfolders train, val and test are splits, the names of others become the label "folder". Invariant:
+the table adds to what lies in the folder; a file that it lists and that is missing is excluded with
+that reason, not forgotten.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,14 +15,16 @@ from echosweep.config import PrepareConfig
 from echosweep.data import video
 from echosweep.data.source import Clip, Frame, Listing
 from echosweep.data.split_words import folder_splits
-from echosweep.data.table_rows import parse_number
+from echosweep.data.table_rows import CODES, NUMBERS, is_word
 from echosweep.data.tables import (
+    PATIENT,
     Named,
     Table,
     WrongRow,
     hide_values,
     named,
     one_row_each,
+    patient_note,
     patient_text,
     read_optional,
     read_table,
@@ -45,19 +48,19 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
 
     Args:
         tree: A folder of videos, or one video.
-        config: With `anonymous` no note quotes a cell.
+        config: With `anonymous` no note or error has a cell or a name in it.
 
     Raises:
         UsageError: The folder's table is no table, or has no column of files.
     """
     found = {tree.name(file): file for file in tree.ending(video.SUFFIXES)}
-    table, notes = _table(tree)
+    table, notes = _table(tree, config.anonymous)
     rows: dict[str, Named] = {}
     if table:
         listed, more = named(table, "file", found, tree.root)
         merged, note = one_row_each(table, "file", listed)
         rows = {each.name: each for each in merged}
-        notes += [*more, *([note] if note else []), *_mixed_columns(table)]
+        notes += [*more, *([note] if note else []), *patient_note(table), *_mixed_columns(table)]
     folders = folder_splits(found)
     told = [
         _clip(name, found.get(name), rows.get(name), table, folders)
@@ -89,14 +92,14 @@ class _Told(NamedTuple):
     contradicts: bool  # whether table and folder name different splits
 
 
-def _table(tree: FileTree) -> tuple[Table | None, list[str]]:
+def _table(tree: FileTree, anonymous: bool) -> tuple[Table | None, list[str]]:
     """Return the folder's table and notes; one called metadata.csv may be about other things."""
     path = next((path for name in TABLES if (path := tree.find(name))), None)
     if path is None:
         return None, []
     if path.name.lower() == TABLES[-1]:
-        return read_optional(path, [_FILE], _NO_LABELS[1:])
-    table = read_table(path, [_FILE], _NO_LABELS[1:])
+        return read_optional(path, [_FILE], [PATIENT, "split"], anonymous)
+    table = read_table(path, [_FILE], [PATIENT, "split"], anonymous)
     return table, list(table.notes)
 
 
@@ -134,14 +137,16 @@ def _clip(
 
 
 def _mixed_columns(table: Table) -> list[str]:
-    """Return a note for each column of labels that has numbers and, now and then, a word."""
-    notes = []
+    """Return a note for each column of labels whose numbers are, here and there, kept as text."""
+    notes, comma = [], table.decimal_comma
     for column in table.columns:
-        filled = [row for row in table.rows if row[column]] if column not in _NO_LABELS else []
-        words = [row for row in filled if parse_number(row[column], table.decimal_comma) is None]
-        if 0 < 2 * len(words) < len(filled):
-            notes.append(
-                f"{table.path.name} row {words[0].number}, column {column}: "
-                f"{words[0][column]!r} is a word among numbers; so it is kept, in {len(words)} rows"
-            )
+        words = [row for row in table.rows if (cell := row[column]) and is_word(cell, comma)]
+        if column in _NO_LABELS or not words:
+            continue
+        where = f"{table.path.name} row {words[0].number}, column {table.say(column)}: "
+        where += f"{words[0][column]!r}"
+        if table.content[column] == NUMBERS:
+            notes.append(f"{where} is a word among numbers; so it is kept, in {len(words)} rows")
+        elif table.content[column] == CODES:
+            notes.append(f"{where} has leading zeros: the column is kept as text")
     return notes

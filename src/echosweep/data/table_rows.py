@@ -5,13 +5,17 @@ cut: they have a fault, whatever their cells look like.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from echosweep.data.table_text import Record
 
 MISSING_WORDS = {"", "-", "nan", "na", "n/a", "#n/a", "<na>", "none", "null"}
 """Cells that say, in any case, that there is no value."""
 
+NUMBERS, CODES, WORDS = "numbers", "codes", "words"
+"""What a column of free labels holds: numbers, numbers with leading zeros, or text."""
+
+_PADDED = re.compile(r"[+-]?0\d")
 _WHOLE = re.compile(r"(0|[1-9]\d*)(\.0+|,0)")
 
 
@@ -71,6 +75,35 @@ def patient_text(cell: str) -> str:
     return whole[1] if whole else cell
 
 
+def column_content(cells: Sequence[str], decimal_comma: bool = False) -> str:
+    """Return whether a column of free labels holds `NUMBERS`, `CODES` or `WORDS`.
+
+    Most cells of a column of numbers are numbers. Codes are digits of one width, filled with zeros:
+    008, 113. Both a hash as 12e45678 and 008 are text.
+
+    Args:
+        cells: Its cells that have a value.
+        decimal_comma: Whether 55,5 is a number.
+    """
+    padded = [cell for cell in cells if _PADDED.match(cell)]
+    words = sum(is_word(cell, decimal_comma) for cell in cells)
+    if padded and all(cell.isdecimal() for cell in cells):
+        width = max(map(len, padded))
+        if all(len(cell) >= width for cell in cells):
+            return CODES
+    return NUMBERS if 2 * words < len(cells) else WORDS
+
+
+def is_word(cell: str, decimal_comma: bool = False) -> bool:
+    """Return whether a cell is text: no number, or one with leading zeros.
+
+    Args:
+        cell: A cell that has a value.
+        decimal_comma: Whether 55,5 is a number.
+    """
+    return parse_number(cell, decimal_comma) is None or bool(_PADDED.match(cell))
+
+
 def has_decimal_commas(rows: Iterable[Row], columns: Sequence[str]) -> bool:
     """Return whether a table by tabs has numbers as 55,5 and none as 55.5 or, maybe, 1,234."""
     commas = False
@@ -84,10 +117,23 @@ def has_decimal_commas(rows: Iterable[Row], columns: Sequence[str]) -> bool:
 
 
 class RowMaker:
-    """Makes rows of cells, and remembers what is to be noted."""
+    """Makes rows of cells, and remembers what is to be noted.
 
-    def __init__(self, table: str, columns: Sequence[str], needed: Collection[str]) -> None:
-        self._table, self._width = table, len(columns)
+    Args:
+        table: The name of the table.
+        columns: The names of its columns.
+        needed: Those without which a row is of no use.
+        say: Gives the name of a column that may be said.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        columns: Sequence[str],
+        needed: Collection[str],
+        say: Callable[[str], str] = str,
+    ) -> None:
+        self._table, self._width, self._say = table, len(columns), say
         self._places: dict[str, int] = {}
         self._again: list[tuple[str, int]] = []
         for place, name in enumerate(columns):
@@ -122,7 +168,7 @@ class RowMaker:
         """Return notes on all rows that were made."""
         notes = []
         if self._again:
-            names = ", ".join(dict.fromkeys(name for name, _ in self._again))
+            names = ", ".join(dict.fromkeys(self._say(name) for name, _ in self._again))
             notes.append(f"{self._table} has several columns {names}: they are read as one")
         if self._short:
             notes.append(
@@ -140,5 +186,7 @@ class RowMaker:
             if again[name] and not first[name]:
                 values[self._places[name]] = again[name]
             elif again[name] and again[name] != first[name]:
-                problem = f"has {first[name]!r} and {again[name]!r} in its columns {name}"
+                problem = (
+                    f"has {first[name]!r} and {again[name]!r} in its columns {self._say(name)}"
+                )
         return Row(row.number, values, self._places), problem

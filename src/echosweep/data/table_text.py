@@ -34,12 +34,13 @@ class Text(NamedTuple):
     notes: Sequence[str]
 
 
-def read_text(path: Path, wanted: Sequence[str] = ()) -> Text:
+def read_text(path: Path, wanted: Sequence[str] = (), place: str = "") -> Text:
     """Read the lines of a file and tell its delimiter by its header.
 
     Args:
         path: The file: UTF-8, UTF-16 with a byte order mark, or else cp1252, which a note says.
         wanted: Names of columns, as `column_key` gives them: they tell the delimiter.
+        place: What errors call the file; "": its path.
 
     Raises:
         UsageError: The file cannot be read or is of Excel's own format.
@@ -47,9 +48,9 @@ def read_text(path: Path, wanted: Sequence[str] = ()) -> Text:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{place or path} cannot be read: {error.strerror}") from None
     if data.startswith(_EXCEL):
-        raise UsageError(f"{path} is no CSV file but one of Excel; save it as CSV")
+        raise UsageError(f"{place or path} is no CSV file but one of Excel; save it as CSV")
     text, notes = _decoded(data, path.name)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     header = next((at for at, line in enumerate(lines) if line.strip(" \t,;")), len(lines))

@@ -7,13 +7,12 @@ so `every` picks the same frames whatever the codec and the container; see `vide
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
-
-from PIL import Image
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from echosweep.data.source import Broken, Frame
-from echosweep.data.video_bytes import stated_bytes
+from echosweep.data.video_bytes import Stated, stated
 from echosweep.data.video_frames import Unproven, kept_frames
+from echosweep.data.video_luma import frame_of
 
 if TYPE_CHECKING:
     import av
@@ -22,34 +21,40 @@ SUFFIXES = (
     *(".avi", ".mp4", ".mov", ".mpeg", ".mpg", ".mkv"),
     *(".gif", ".webm", ".m4v", ".wmv"),
 )
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-_LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
-_LUMA_FORMATS = {
-    *("gray", "nv12", "nv16", "nv21", "nv24", "yuva420p", "yuva422p", "yuva444p"),
-    *("yuv410p", "yuv411p", "yuv420p", "yuv422p", "yuv440p", "yuv444p"),
-    *("yuvj411p", "yuvj420p", "yuvj422p", "yuvj440p", "yuvj444p"),
-}
+# Containers of video, by FFmpeg's names. Playlists and scripts (concat, hls, dash), which name
+# other files, are not among them, nor is what reads numbered images, devices or a network.
+_CONTAINERS = (
+    *("avi", "mov", "matroska", "mpeg", "mpegts", "mpegvideo", "asf", "gif", "flv", "ogg", "mxf"),
+    *("nut", "ivf", "dv", "rm", "wtv", "nsv", "amv", "yuv4mpegpipe", "m4v", "h261", "h263", "h264"),
+    *("hevc", "vvc", "av1", "obu", "vc1", "mjpeg", "cavsvideo", "dirac", "apng"),
+)
+_ONLY = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "file"}
 
 
-def decode(path: Path, every: int, channels: int, promised: int = 0) -> Iterator[Frame]:
+def decode(
+    path: Path, every: int, channels: int, promised: int = 0, promised_by: str = ""
+) -> Iterator[Frame]:
     """Yield frames 0, every, 2 every, ... of the file's first video stream, in display order.
 
     A cover picture is no video stream. The end of a file can be missing unnoticed only where
     nothing says how long the file is: an MPEG program or transport stream that is cut between two
     packets, a raw stream, a Matroska or fragmented MP4 file of a live recording that is cut between
-    two of its parts. The frames that are left have the numbers that FFmpeg gives them.
+    two of its parts. Damage that leaves every part of a container in its place, and that the
+    decoder does not see, is not noticed: wrong bytes within an image of a GIF. The frames that are
+    left have the numbers that FFmpeg gives them.
 
     Args:
         path: the video file.
         every: one frame in how many is kept.
         channels: 1 gives luma where the codec has it, else RGB; 3 gives RGB.
         promised: how many frames there should be; 0 asks the container.
+        promised_by: the table that promises them; "" if the video itself does.
 
     Raises:
         Broken: the file is damaged or truncated, or its frames cannot be numbered; raised at the
             frame where that shows. PyAV's own errors pass too.
     """
-    yield from _decode(_Source(path, None), every, channels, promised)
+    yield from _decode(_Source(path, None, promised_by), every, channels, promised)
 
 
 def decode_stream(
@@ -71,58 +76,69 @@ def decode_stream(
 
 
 class _Source(NamedTuple):
-    """Where a video lies, and FFmpeg's name of its format (None: to be guessed)."""
+    """Where a video lies, FFmpeg's name of its format (None: to be guessed), who promises."""
 
     place: Path | BinaryIO
     format: str | None
+    promised_by: str = ""
 
     def open(self) -> "av.container.InputContainer":
-        """Open the video from its start; raise Broken if that fails because its end is missing."""
+        """Open the video from its start; raise Broken if that fails because its end is missing.
+
+        A path is made absolute, so that no name is taken for a protocol ("concat:a.avi").
+        """
         import av
 
         if not isinstance(self.place, Path):
             self.place.seek(0)
         try:
-            place = str(self.place) if isinstance(self.place, Path) else self.place
-            return av.open(place, "r", format=self.format)
-        except (av.FFmpegError, OSError):
-            self.check_bytes()
+            place = str(self.place.absolute()) if isinstance(self.place, Path) else self.place
+            return av.open(place, "r", format=self.format, options=_ONLY)
+        except (av.FFmpegError, OSError) as error:
+            self.check()
+            if isinstance(error, ValueError) and not isinstance(error, av.InvalidDataError):
+                raise Broken("its content is no video (a playlist, script or image?)") from error
             raise
 
     def is_whole(self) -> bool:
         """Say whether the headers state a number of bytes, and all of them are there."""
-        size, stated = self._bytes()
-        return 0 < stated <= size
+        size, stated = self._stated()
+        return 0 < stated.bytes <= size
 
-    def check_bytes(self) -> None:
-        """Raise Broken if the headers state more bytes than there are."""
-        size, stated = self._bytes()
-        if size < stated:
-            raise Broken(f"truncated: {size} of at least {stated} bytes")
+    def check(self) -> Stated:
+        """Return what the headers state; raise Broken if that cannot be true of these bytes."""
+        size, stated = self._stated()
+        if size < stated.bytes:
+            raise Broken(f"truncated: {size} of at least {stated.bytes} bytes")
+        if stated.damaged is not None:
+            raise Broken(f"damaged: what is at byte {stated.damaged} is no part of a video")
+        return stated
 
-    def _bytes(self) -> tuple[int, int]:
+    def _stated(self) -> tuple[int, Stated]:
         if not isinstance(self.place, Path):
-            return self.place.seek(0, io.SEEK_END), stated_bytes(self.place)
+            return self.place.seek(0, io.SEEK_END), stated(self.place)
         with self.place.open("rb") as file:
-            return file.seek(0, io.SEEK_END), stated_bytes(file)
+            return file.seek(0, io.SEEK_END), stated(file)
 
 
 def _decode(source: _Source, every: int, channels: int, promised: int) -> Iterator[Frame]:
     """Decode by a short way, and if that fails from the start by counting."""
     done = -1
+    by = source.promised_by if promised else ""
     for short in (True, False):
         with source.open() as container:
-            stream = _video_stream(container)
+            stream, counted = _video_stream(container), 0
             if stream is None or not stream.frames or container.format.name == "gif":
-                source.check_bytes()
+                stated = source.check()
+                counted = stated.frames if len(container.streams) == 1 else 0
             if stream is None:
                 raise Broken("no video stream")
-            count, whole = promised or _promised(stream), source.is_whole
+            count, whole = promised or counted or _promised(stream), source.is_whole
             try:
-                for number, frame in kept_frames(container, stream, every, count, whole, short):
+                for number, frame in kept_frames(container, stream, every, count, whole, short, by):
                     if number > done:
                         done = number
-                        yield _frame(number, frame, channels)
+                        yield frame_of(number, frame, channels)
                 return
             except Unproven:
                 assert short
@@ -146,19 +162,3 @@ def _promised(stream: "av.VideoStream") -> int:
     if stream.container.format.name.startswith("mov") and hasattr(stream, "index_entries"):
         return min(stream.frames, len(stream.index_entries))
     return stream.frames
-
-
-def _frame(number: int, frame: "av.VideoFrame", channels: int) -> Frame:
-    if channels == 3 or frame.format.name not in _LUMA_FORMATS:
-        return Frame(number, Image.fromarray(frame.to_ndarray(format="rgb24")))
-    plane, size = frame.planes[0], (frame.width, frame.height)
-    luma = Image.frombuffer("L", size, bytes(plane), "raw", "L", plane.line_size, 1)
-    return Frame(number, luma, _is_limited(frame))
-
-
-def _is_limited(frame: "av.VideoFrame") -> bool:
-    """Say whether luma is 16 to 235: by the stream's flag, else by what its format implies."""
-    flag: Any = frame.color_range
-    if flag in (_FULL_RANGE, _LIMITED_RANGE):
-        return bool(flag == _LIMITED_RANGE)
-    return not frame.format.name.startswith(("yuvj", "gray"))

@@ -1,14 +1,22 @@
-"""Find out whether the end of a video file is missing, from the sizes that its own headers state.
+"""Find out whether a video file lacks its end or is damaged, from what its own headers state.
 
 AVI, MP4, MOV, Matroska, WebM and ASF state how long they and their parts are, and a GIF ends in a
 trailer. MPEG streams, and files whose writer could not go back to fill in a size, state nothing.
-Invariant: a file is called short only if one of its own headers points beyond its end.
+The parts of Matroska, WebM and GIF lie end to end, each with its kind: a decoder that meets another
+kind looks for the next part and leaves frames out, so they are walked here and counted.
+Invariant: a file is called short only if one of its own headers points beyond its end, and damaged
+only where a part begins with a kind that there is not.
 """
 
 import os
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 _EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
+_BLOCK_GROUP, _SIMPLE_BLOCK = 0xA0, 0xA3
+_IN_SEGMENT = {
+    *(0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367),
+    *(_CLUSTER, _BLOCK_GROUP, _SIMPLE_BLOCK, 0xE7, 0xA7, 0xAB, 0xAF, 0x5854, 0xEC, 0xBF),
+}
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _BOXES = {
@@ -17,8 +25,22 @@ _BOXES = {
 }
 
 
-def stated_bytes(file: BinaryIO) -> int:
-    """Return how many bytes the headers of `file` say that it has, 0 if they do not say.
+class Stated(NamedTuple):
+    """What the headers of a file say.
+
+    Attributes:
+        bytes: how many bytes it has at least; 0 if they do not say.
+        frames: how many frames; 0 if they do not say.
+        damaged: where a part begins that is none; None if all are.
+    """
+
+    bytes: int
+    frames: int = 0
+    damaged: int | None = None
+
+
+def stated(file: BinaryIO) -> Stated:
+    """Return what the headers of `file` say of its length.
 
     Args:
         file: a video file that can seek; it is left at its start.
@@ -27,42 +49,46 @@ def stated_bytes(file: BinaryIO) -> int:
     file.seek(0)
     head = file.read(16)
     if head[:4] == b"RIFF":
-        stated = 8 + int.from_bytes(head[4:8], "little")
+        said = Stated(8 + int.from_bytes(head[4:8], "little"))
     elif head[:6] in (b"GIF87a", b"GIF89a"):
-        stated = _gif_bytes(file, size)
+        said = _gif(file, size)
     elif head == _ASF_HEADER:
-        stated = _asf_bytes(file)
+        said = Stated(_asf_bytes(file))
     elif head[:4] == _EBML.to_bytes(4, "big"):
-        stated = _ebml_bytes(file, size)
+        said = _ebml(file, size)
     else:
-        stated = _box_bytes(file, size)
+        said = Stated(_box_bytes(file, size))
     file.seek(0)
-    return stated
+    return said
 
 
-def _gif_bytes(file: BinaryIO, size: int) -> int:
-    """Return where the GIF's trailer ends; at least a byte more than `size` without one."""
+def _gif(file: BinaryIO, size: int) -> Stated:
+    """Walk a GIF up to its trailer; without one it has at least a byte more than `size`."""
     file.seek(10)
     flags = file.read(1)
-    end = 13 + _palette_bytes(flags)
+    end, images = 13 + _palette_bytes(flags), 0
     while end < size:
         file.seek(end)
         kind = file.read(1)
         if kind == b";":
-            return end + 1
+            return Stated(end + 1, images)
+        if kind == b"\0":  # decoders pass over it
+            end += 1
+            continue
         if kind == b",":  # an image: its box, its palette, the size of its codes
+            images += 1
             end += 11 + _palette_bytes(file.read(9)[8:])
         elif kind == b"!":  # an extension: its label
             end += 2
         else:
-            return 0
+            return Stated(0, 0, end)
         file.seek(end)
         while length := file.read(1):
             end += 1 + length[0]
             if not length[0]:
                 break
             file.seek(length[0], os.SEEK_CUR)
-    return max(end, size) + 1
+    return Stated(max(end, size) + 1)
 
 
 def _palette_bytes(flags: bytes) -> int:
@@ -94,22 +120,37 @@ def _box_bytes(file: BinaryIO, size: int) -> int:
     return end
 
 
-def _ebml_bytes(file: BinaryIO, size: int) -> int:
-    """Return where the last element of a Matroska file ends; look into those of unknown size."""
-    end = 0
+def _ebml(file: BinaryIO, size: int) -> Stated:
+    """Walk the elements of a Matroska file, and those within its segment and clusters.
+
+    An element of unknown size is followed by those within it, so all are walked as one row.
+    """
+    end = frames = segment = 0
     while end < size:
         file.seek(end)
-        kind, kind_length = _vint(file.read(8), keep_marker=True)
-        file.seek(end + kind_length)
-        length, length_length = _vint(file.read(8), keep_marker=False)
-        if not (kind_length and length_length):
-            break
+        head = file.read(12)
+        kind, kind_length = _vint(head, keep_marker=True)
+        length, length_length = _vint(head[kind_length:], keep_marker=False)
+        if len(head) < 12 and not (kind_length and length_length):
+            return Stated(size + 1)  # cut within the head of an element
+        if not (kind_length and length_length) or (end < segment and kind not in _IN_SEGMENT):
+            known = end >= segment or _is_empty(file, end)
+            return Stated(max(end, segment), 0 if known else frames, None if known else end)
+        unknown = length == (1 << 7 * length_length) - 1
         end += kind_length + length_length
-        if length != (1 << 7 * length_length) - 1:
+        if kind == _SEGMENT:
+            segment = size if unknown else end + length
+        elif kind != _CLUSTER:
+            if unknown:
+                return Stated(0)
             end += length
-        elif kind not in (_SEGMENT, _CLUSTER):
-            return 0
-    return end
+            frames += kind in (_BLOCK_GROUP, _SIMPLE_BLOCK)
+    return Stated(max(end, segment), frames)
+
+
+def _is_empty(file: BinaryIO, start: int) -> bool:
+    file.seek(start)
+    return not file.read(1 << 16).strip(b"\0")
 
 
 def _vint(data: bytes, keep_marker: bool) -> tuple[int, int]:

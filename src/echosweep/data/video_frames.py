@@ -46,6 +46,7 @@ def kept_frames(
     promised: int,
     whole: Callable[[], bool],
     short: bool,
+    promised_by: str = "",
 ) -> "Iterator[Numbered]":
     """Yield frames 0, every, 2 every, ... of `stream` in the order of display, with their numbers.
 
@@ -56,6 +57,7 @@ def kept_frames(
         promised: how many frames there should be; 0 if unknown.
         whole: says whether the file is known to have all its bytes; asked only if in doubt.
         short: whether to skip what the kept frames do not need, where that gives the same.
+        promised_by: the table that promises; "" if the file does.
 
     Raises:
         Broken: the file is truncated or damaged, or its frames cannot be numbered.
@@ -64,16 +66,16 @@ def kept_frames(
     """
     avi = container.format.name == "avi"
     if container.size > _HELD_BYTES:
-        packets = _filled(container.demux(stream), promised, avi)
+        packets = _filled(container.demux(stream), promised, avi, promised_by)
         yield from _counted(packets, stream, every, avi)
         return
     held = [packet for packet in container.demux(stream) if packet.size]
     if not held:
-        return _check_end(0, promised)
+        return _check_end(0, promised, by=promised_by)
     alone = stream.codec_context.codec.name in _ONE_PACKET_ONE_FRAME
     length = _slots(held, stream, whole) if avi else 0
     cut, count = held[-1].is_corrupt, length + (held[0].dts or 0) if length else len(held)
-    _check_end(count, promised, cut and not (alone and promised and held[1:]))
+    _check_end(count, promised, cut and not (alone and promised and held[1:]), promised_by)
     if cut:  # no other frame needs the last one
         length -= length > 0
         held.pop()
@@ -86,18 +88,20 @@ def kept_frames(
         yield from _counted(held, stream, every, avi, length)
 
 
-def _filled(packets: "Iterable[Packet]", promised: int, avi: bool) -> "Iterator[Packet]":
+def _filled(packets: "Iterable[Packet]", promised: int, avi: bool, by: str) -> "Iterator[Packet]":
     """Yield the packets that hold data; raise Broken at their end if it came too soon."""
     count, slot, cut = 0, None, False
     for packet in packets:
         if packet.size:  # an empty one would end the decoder
             yield packet
             count, slot, cut = count + 1, packet.dts, packet.is_corrupt
-    _check_end(count if not avi or slot is None else slot + 1, promised, cut)
+    _check_end(count if not avi or slot is None else slot + 1, promised, cut, by)
 
 
-def _check_end(count: int, promised: int, cut: bool = False) -> None:
+def _check_end(count: int, promised: int, cut: bool = False, by: str = "") -> None:
     if promised - count > max(1, _LOST * promised):
+        if by:
+            raise Broken(f"truncated: {count} of the {promised} frames that {by} promises")
         raise Broken(f"truncated: {count} of {promised} frames")
     if cut:
         raise Broken("truncated: the last packet is cut off")
