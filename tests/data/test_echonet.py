@@ -291,7 +291,7 @@ def test_several_lists_and_videos_beside_them_are_asked_about(tmp_path: Path) ->
         listed(tmp_path)
     bare_folder(tmp_path / "two", ROWS)
     with pytest.raises(
-        UsageError, match="holds 2 data sets, with a list each: give one of one, two"
+        UsageError, match=r"holds 2 data sets, with a list each: give one of \S+/one, \S+/two"
     ):
         listed(tmp_path)
     assert echonet.count(scan(tmp_path)) == 2

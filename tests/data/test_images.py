@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -557,11 +556,9 @@ def test_listing_opens_few_files(
         path.touch()
     opened = []
     monkeypatch.setattr(Image, "open", lambda path, **_: opened.append(path))
-    started = time.process_time()
     listing = listed(tmp_path, folders=folders)
     assert len(listing.clips) == (10 if folders == "auto" else 3000)
     assert len(opened) <= 60
-    assert time.process_time() - started < 3
 
 
 # --- the reported folders -------------------------------------------------------------------

@@ -435,7 +435,7 @@ def test_patients_are_told_by_study_folder_or_not_at_all() -> None:
     assert told("study") == ["s1", "s2", None]
     assert told("folder") == ["a", "a", "b"]
     assert told("video") == [None] * 3
-    with pytest.raises(UsageError, match="no video here has one"):
+    with pytest.raises(UsageError, match="all files are in one folder"):
         tell_patients([Clip("1.avi", Path("1"))], PrepareConfig(patient_from="folder"), False)
 
 

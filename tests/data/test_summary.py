@@ -103,6 +103,20 @@ def test_a_video_that_follows_its_patient_is_said_to(source: Path, tmp_path: Pat
     assert summary["splits_from"]["the split of the patient's other videos"] == 1
 
 
+def test_split_folders_without_patients_and_telling_labels_are_warned_of(
+    source: Path, tmp_path: Path
+) -> None:
+    for number in range(8):
+        (source / ("train" if number % 2 else "test")).mkdir(exist_ok=True)
+        old = source / f"{'sub/' if number > 5 else ''}v{number}.mkv"
+        old.rename(source / ("train" if number % 2 else "test") / old.name)
+    rows = "".join(f"{'train' if n % 2 else 'test'}/v{n}.mkv,Mia\n" for n in range(8))
+    (source / "videos.csv").write_text("file,NameOfPatient\n" + rows)
+    warnings = summary_of(source, tmp_path)["warnings"]
+    assert any("assumed to be a patient" in warning for warning in warnings)
+    assert any("NameOfPatient" in warning for warning in warnings)
+
+
 def test_splits_of_the_source_are_kept_or_drawn_anew(source: Path, tmp_path: Path) -> None:
     rows = [f"v{n}.mkv,test\n" for n in range(6)]
     (source / "videos.csv").write_text("file,split\n" + "".join(rows))
@@ -187,9 +201,9 @@ def test_contact_sheets_show_what_is_kept(tmp_path: Path) -> None:
     (sheet,) = (tmp_path / "look").glob("*.png")
     pixels = np.asarray(Image.open(sheet).convert("L"), int)[18:]
     assert pixels.shape == (320, 3 * 320)
-    tile = pixels[:40, :80]
-    assert tile[20, 40] == 200
-    assert tile[20, 5] == tile[20, 75] == 200 // 3
+    tile = pixels[:158, :316]  # 80x40 pixels, as large as a tile allows
+    assert tile[79, 158] == 200
+    assert tile[79, 20] == tile[79, 300] == 200 // 3
     assert sheet.stat().st_mode & 0o077 == 0
 
 

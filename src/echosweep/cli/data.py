@@ -77,9 +77,9 @@ def prepare(
     preview
         Folder for contact sheets of what is kept, one for each scanner model and screen layout.
     name_key
-        File for a table of which hash is which file; keep it private.
+        With hashed names: file for a table of which hash is which file; keep it private.
     dry_run
-        Say what would be decided without decoding a frame, then stop.
+        Say what would be decided, without decoding the videos, then stop.
     as_json
         Print the decisions as JSON instead of a table.
     """
@@ -88,7 +88,7 @@ def prepare(
 
     settings = read_config(PrepareConfig, config, options)
     if dry_run:
-        summary = run.dry_run(source, settings, preview=preview, name_key=name_key)
+        summary = run.dry_run(source, settings, preview=preview)
         print_json(summary) if as_json else print(text(summary))
         return
     if out is None:
@@ -112,6 +112,9 @@ def prepare(
     )
     print(text(summary, store.manifest["excluded"]))
     if preview:
-        print(f"Look at the contact sheets in {preview} before you train.")
-    study = command_line("study", "run", "laptop", "--data", store.path, "--out", "STUDY")
-    print(f"Next: {study} --dry-run")
+        print(f"Look at the contact sheets in {preview} before you train: they show first frames.")
+    if name_key:
+        print(f"Which hash is which file is in {name_key}: keep it private, apart from the store.")
+    if all(split["videos"] for split in summary["splits"].values()):
+        train = command_line("train", "--data", store.path, "--out", "RUN", "--budget-hours", 1)
+        print(f"Next: {train} --dry-run")

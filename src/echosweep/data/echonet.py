@@ -110,7 +110,7 @@ def _check_sets(tree: FileTree, sets: Sequence[_Set], anonymous: bool) -> None:
     views = {each.folder.name.upper() for each in sets}
     same = len({each.folder.parent for each in sets}) == 1 and len(views) == len(sets)
     if len(sets) > 1 and not (same and views <= set(_VIEWS)):
-        one = "them" if anonymous else ", ".join(names[:4])
+        one = "them" if anonymous else ", ".join(str(tree.root / name) for name in names[:4])
         raise UsageError(f"{root} holds {len(sets)} data sets, with a list each: give one of {one}")
     if not names:
         return

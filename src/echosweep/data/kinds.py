@@ -83,5 +83,5 @@ def _kind(tree: FileTree, asked: str) -> tuple[str, str]:
         raise UsageError(f"{tree.root} can be read as {files}; choose with {options}")
     kind = next(iter(first))
     others = "".join(f"; --kind {name} would read it too" for name in found if name != kind)
-    why = "as asked for" if asked != "auto" else f"found {SOURCES[kind].LOOKS_FOR}"
+    why = "as asked for" if asked != "auto" else f"by {found[kind]} of its files"
     return kind, why + others

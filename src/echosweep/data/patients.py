@@ -17,6 +17,10 @@ from echosweep.data.split_words import folder_splits
 from echosweep.errors import UsageError
 
 ASSUMED = "assumed one a video"
+_NO_WAY = {
+    "study": "no file names its study, which DICOM alone does; give --patient-regex, or a table",
+    "folder": "all files are in one folder, which tells nothing; give --patient-regex, or a table",
+}
 
 
 def tell_patients(clips: Sequence[Clip], config: PrepareConfig, secret: bool) -> list[Clip]:
@@ -36,10 +40,7 @@ def tell_patients(clips: Sequence[Clip], config: PrepareConfig, secret: bool) ->
         for clip in clips
     ]
     if config.patient_from != "auto" and not any(clip.patient_by for clip in told):
-        raise UsageError(
-            f"patient-from {config.patient_from}: no video here has one; "
-            "leave it out, or give --patient-regex"
-        )
+        raise UsageError(f"patient-from {config.patient_from}: {_NO_WAY[config.patient_from]}")
     if config.patient_regex is None:
         return _one_spelling(told)
     regex = _pattern(config.patient_regex)
@@ -90,9 +91,12 @@ def _pattern(text: str) -> re.Pattern[str]:
     try:
         regex = re.compile(text)
     except re.error as error:
-        raise UsageError(f"patient-regex {text!r} is not a pattern: {error}") from None
+        raise UsageError(f"patient-regex '{text}' is not a pattern: {error}") from None
     if not regex.groups:
-        raise UsageError(f"patient-regex {text!r} has no group; put the patient in brackets")
+        raise UsageError(
+            f"patient-regex '{text}' has no group; put ( ) around the part that is the patient, as "
+            "'(pat[0-9]+)'"
+        )
     return regex
 
 
@@ -111,9 +115,9 @@ def _check_fit(
         return
     such = "" if secret else f", as {', '.join(map(repr, unfit[:3]))}"
     if len(unfit) == len(clips):
-        raise UsageError(f"patient-regex {config.patient_regex!r} fits no video{such}")
+        raise UsageError(f"patient-regex '{config.patient_regex}' fits no video{such}")
     raise UsageError(
-        f"patient-regex {config.patient_regex!r} does not fit {len(unfit)} of {len(clips)} "
+        f"patient-regex '{config.patient_regex}' does not fit {len(unfit)} of {len(clips)} "
         f"videos{such}; write one that fits all ((?i) at its start ignores case), or give "
         "--allow-unmatched: then each of these is a patient of its own"
     )

@@ -19,7 +19,7 @@ from echosweep.data.splits import own_splits
 from echosweep.errors import UsageError
 
 _SECRET_KINDS = ("dicom",)  # whose file names hospitals make of the patient's
-_BURNT_IN = "not cropped, so text may be burnt in; without --deidentify it is prepared"
+_BURNT_IN = "not cropped, so text may be burnt in (--deidentify)"
 
 
 class Plan(NamedTuple):

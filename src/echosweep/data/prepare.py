@@ -88,7 +88,6 @@ def dry_run(
     config: PrepareConfig | None = None,
     *,
     preview: str | Path | None = None,
-    name_key: str | Path | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Return the summary of what `prepare` would do, without decoding every video.
@@ -99,14 +98,13 @@ def dry_run(
         source: A folder or a file with videos.
         config: The options; `settings` go on top.
         preview: A folder for contact sheets of what would be kept.
-        name_key: A file that says which hash is which file, where names are hashed.
         settings: Fields of `PrepareConfig`.
 
     Raises:
         UsageError: An argument or the source is wrong.
     """
     options = PrepareConfig.merge(config, settings)
-    plan = make_plan(Path(source), options, Path(name_key) if name_key else None)
+    plan = make_plan(Path(source), options)
     if preview:
         write_preview(plan, Path(preview))
     clips = [clip for clip in plan.clips if not clip.fault]

@@ -61,7 +61,11 @@ def _write(plan: Plan, look: str, clips: Sequence[Clip], path: Path) -> Path:
     across = min(_ACROSS, len(chosen))
     sheet = Image.new("RGB", (across * _TILE, down * _TILE + _TITLE), (32, 32, 32))
     draw = ImageDraw.Draw(sheet)
-    draw.text((4, 3), f"{look or plan.found.kind}: {len(clips)} videos", fill=(255, 255, 255))
+    draw.text(
+        (4, 3),
+        f"{look or plan.found.kind}: {len(chosen)} of {len(clips)} videos",
+        fill=(255, 255, 255),
+    )
     for number, clip in enumerate(chosen):
         corner = number % _ACROSS * _TILE, number // _ACROSS * _TILE + _TITLE
         with contextlib.suppress(Exception):  # a broken clip is excluded, and named, later
@@ -82,8 +86,8 @@ def _tile(plan: Plan, clip: Clip) -> Image.Image:
     dark = image.point(lambda level: level // 3)
     dark.paste(image.crop(box), box[:2])
     ImageDraw.Draw(dark).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=_OUTLINE)
-    dark.thumbnail((_TILE - 4, _TILE - 4))
-    return dark
+    scale = (_TILE - 4) / max(dark.size)
+    return dark.resize([max(1, round(side * scale)) for side in dark.size])
 
 
 def _inner(box: Box, size: tuple[int, int]) -> Box:

@@ -109,6 +109,8 @@ def write_key(path: Path, before: Sequence[Clip], after: Sequence[Clip]) -> None
     table.writerow(["name", "patient", "file", "file_patient"])
     for old, new in zip(before, after, strict=True):
         table.writerow([new.name, new.patient or "", old.name, old.patient or ""])
+    if path.exists() and path.read_bytes() != text.getvalue().encode(errors="backslashreplace"):
+        raise UsageError(f"{path} is there already, of other videos; give another name")
     try:
         runs.write_text(path, text.getvalue())
         path.chmod(0o600)

@@ -4,6 +4,7 @@ Kept in a store's manifest under "summary", printed by `reporting.preparation`. 
 file that was seen is counted once: as part of a video, as a table, or among those not read.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from echosweep.data import SOURCES
 from echosweep.data.duplicates import Twins
 from echosweep.data.patients import ASSUMED, patient_group
 from echosweep.data.plan import Plan
+from echosweep.data.pseudonyms import identifies
 from echosweep.data.source import MISSING, Clip
 from echosweep.data.splits import DRAWN, Placed, joined_groups
 from echosweep.data.store import SPLITS
@@ -21,6 +23,7 @@ from echosweep.data.tree import FileTree
 _TABLES = (".csv", ".tsv", ".xlsx", ".xls", ".json", ".jsonl", ".ods", ".parquet")
 _EXAMPLES = 5
 _LONGEST_ENDING = 6
+_NOBODY = re.compile(r"anon\w*|unknown|none|null|test|patient|de-?id\w*|0+|x+", re.IGNORECASE)
 
 
 class Result(NamedTuple):
@@ -72,6 +75,7 @@ def summarise(plan: Plan, result: Result) -> dict[str, Any]:
         "own_folders": found.tree.own,
         "equal_videos": _pairs(clips, result.twins.equal),
         "near_equal_videos": _pairs(clips, result.twins.near),
+        "groups": len(joined_groups(clips, [*result.twins.equal, *result.twins.near])),
         "notes": list(plan.notes),
         "warnings": _warnings(plan, result, counts),
     }
@@ -165,11 +169,12 @@ def _warnings(
         *_warn_of_empty_splits(plan, result, counts),
         *_warn_of_twins(result),
         *_warn_of_text(result),
+        *_warn_of_labels(plan, result),
     ]
 
 
 def _warn_of_patients(plan: Plan, result: Result) -> list[str]:
-    clips, config = result.clips, plan.config
+    clips = result.clips
     groups = {patient_group(clip) for clip in clips}
     assumed = sum(not clip.patient_by for clip in clips)
     if len(groups) == 1 and len(clips) > 1:
@@ -180,16 +185,31 @@ def _warn_of_patients(plan: Plan, result: Result) -> list[str]:
             f"split; if these are several patients, give {ways}--patient-from folder, or "
             "--patient-regex PATTERN"
         ]
-    if all(clip.split for clip in clips):
-        return []  # who shares patients out has told them
-    if assumed and assumed == len(clips) and len(clips) > 1:
+    if placeholder := _placeholder(plan):
+        return [
+            f"{placeholder} videos have a PatientID that is no patient's, as ANONYMOUS; if they "
+            "are of several patients, give --patient-from study, or --patient-regex PATTERN"
+        ]
+    if not assumed or len(clips) < 2 or _splits_by_tables(clips):
+        return []
+    if assumed == len(clips):
         return [
             "each video is assumed to be a patient of its own; if patients have several videos, "
             "say how to tell: --patient-regex PATTERN, --patient-from folder, or a table"
         ]
-    if assumed and not config.allow_unmatched:
-        return [f"the patient of {assumed} videos is not known: each counts as one of its own"]
-    return []
+    return [f"the patient of {assumed} videos is not known: each counts as one of its own"]
+
+
+def _splits_by_tables(clips: Sequence[Clip]) -> bool:
+    """Say whether a published table tells every split: who made it knows the patients."""
+    return all(clip.split and not clip.split_by.startswith("the folders") for clip in clips)
+
+
+def _placeholder(plan: Plan) -> int:
+    """Return how many videos have a word for no patient as their DICOM identifier."""
+    clips = plan.found.listing.clips if plan.config.patient_from == "auto" else ()
+    named = [clip.patient for clip in clips if clip.patient_by == "PatientID" and clip.patient]
+    return sum(bool(_NOBODY.fullmatch(name.strip())) for name in named)
 
 
 def _warn_of_empty_splits(
@@ -237,6 +257,16 @@ def _warn_of_twins(result: Result) -> list[str]:
             "video is of no patient (a logo, a test picture), remove it"
         )
     return warnings
+
+
+def _warn_of_labels(plan: Plan, result: Result) -> list[str]:
+    labels = sorted({label for clip in result.clips for label in clip.labels if identifies(label)})
+    if not labels or plan.hashes:
+        return []
+    return [
+        f"labels that may tell whose a video is are in the store: {', '.join(labels)}; "
+        "--anonymous leaves them out, and hashes names"
+    ]
 
 
 def _warn_of_text(result: Result) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 _TITLE = 10  # columns
 _MOST_NAMED = 20
+_NONE: Mapping[str, Any] = {"reasons": {}}
 _MOST = 6  # reasons and notes of one kind that are shown; the manifest has all
 
 
@@ -28,12 +29,12 @@ def text(
     """
     columns = max(60, min(100, width or shutil.get_terminal_size((100, 24)).columns))
     lines = _split_table(summary["splits"])
-    for title, value in _rows(summary):
+    for title, value in _rows(summary if broken is None else {**summary, "excluded": _NONE}):
         lines += _wrap(title, value, columns)
     for name, reason in list((broken or {}).items())[:_MOST_NAMED]:
-        lines += _wrap("excluded", f"{name}: {reason}", columns)
+        lines += _wrap("broken", f"{name}: {reason}", columns)
     if (more := len(broken or {}) - _MOST_NAMED) > 0:
-        lines += _wrap("excluded", f"... and {more} more, in manifest.json", columns)
+        lines += _wrap("broken", f"... and {more} more, in manifest.json", columns)
     for warning in summary["warnings"]:
         lines += _wrap("! look", warning, columns)
     return "\n".join(lines)
@@ -52,10 +53,10 @@ def _rows(summary: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     if tables := summary["tables"]:
         yield "tables", ", ".join(tables[:_MOST])
     if missing := summary["rows_without_file"]:
-        yield "tables", f"{missing} rows without a file"
+        yield "tables", f"{_number(missing, 'row')} without a file"
     if unlisted := summary["files_without_row"]["files"]:
         example = _example(summary["files_without_row"]["examples"])
-        yield "tables", f"{unlisted} videos without a row{example}"
+        yield "tables", f"{_number(unlisted, 'video')} without a row{example}"
     yield from _left_out(summary)
     links = summary["links"]
     if links["followed"] or links["already_read"]:
@@ -69,7 +70,13 @@ def _rows(summary: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for pairs, word in (("equal_videos", "equal"), ("near_equal_videos", "nearly equal")):
         if found := summary[pairs]:
             example = f"as {found[0][0]} and {found[0][1]}"
-            yield "twins", f"{_number(len(found), 'pair')} of {word} videos ({example})"
+            yield (
+                "twins",
+                (
+                    f"{_number(len(found), 'pair')} of {word} videos ({example}): they "
+                    f"join patients to {_number(summary['groups'], 'group')} where splits are drawn"
+                ),
+            )
     for note in summary["notes"][:_MOST]:
         yield "note", note
 
