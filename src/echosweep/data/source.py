@@ -104,7 +104,11 @@ MISSING = "listed but missing"
 
 
 class Source(Protocol):
-    """A kind of data: a module with these functions, known by its line in `SOURCES`."""
+    """A kind of data: a module with these functions, known by its line in `SOURCES`.
+
+    It may also have `BEFORE`, names of kinds that give way to it where both find files, and
+    `content(clip)`, the hash of a clip where one file holds several.
+    """
 
     LOOKS_FOR: str
     """What `count` looks for, in words for error messages."""
