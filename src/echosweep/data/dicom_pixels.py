@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from echosweep.data.dicom_codestream import check_size, plugins
 from echosweep.data.dicom_header import load_pydicom, number, shown_value, text, whole
 from echosweep.data.dicom_payload import Payload
 from echosweep.data.source import Broken
@@ -100,6 +101,8 @@ class Converter:
         self._format = read_format(data)
         self._table: Pixels | None = None
         self._decoder: Any = load_pydicom().pixels.get_decoder(payload.syntax)
+        available = self._decoder.available_plugins if payload.encapsulated else ()
+        self._plugins = plugins(payload.syntax, available, self._format.stored)
 
     @property
     def frame_bytes(self) -> int:
@@ -124,16 +127,28 @@ class Converter:
 
     def _decode(self, frame: bytes) -> tuple[Pixels, str]:
         """Return the samples of a frame, and the photometric interpretation that they have."""
+        form = self._format
+        if not self._payload.encapsulated:
+            return self._samples(frame, "", form.shift)
+        check_size(frame, form.rows, form.columns, form.samples)
+        frame = load_pydicom().encaps.encapsulate([frame], has_bot=False)
+        *first, last = self._plugins
+        for plugin in first:
+            try:
+                return self._samples(frame, plugin, 0)
+            except Exception:  # decoders raise anything on what they cannot read
+                continue
+        return self._samples(frame, last, 0)
+
+    def _samples(self, frame: bytes, plugin: str, shift: int) -> tuple[Pixels, str]:
         form, photometric = self._format, self._format.photometric
-        if self._payload.encapsulated:
-            frame = load_pydicom().encaps.encapsulate([frame], has_bot=False)
-        elif photometric == "YBR_PARTIAL_422":
+        if not self._payload.encapsulated and photometric == "YBR_PARTIAL_422":
             photometric = "YBR_FULL_422"
-        shift = 0 if self._payload.encapsulated else form.shift
         pixels, facts = self._decoder.as_array(
             frame,
             index=0,
             raw=True,
+            decoding_plugin=plugin,
             rows=form.rows,
             columns=form.columns,
             number_of_frames=1,
