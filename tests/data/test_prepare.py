@@ -126,6 +126,44 @@ def test_a_killed_run_continues_and_its_workers_end(folder: Path, tmp_path: Path
     assert hashes(prepare(folder, out, size=16, workers=1)) == hashes(whole)
 
 
+def test_a_clip_that_ends_its_decoder_is_left_out_alone(folder: Path, tmp_path: Path) -> None:
+    """As a library does on some damaged images: the process is gone, and no error is raised."""
+    code = (
+        "import os, sys\n"
+        "from echosweep.data import folder\n"
+        "from echosweep.data.prepare import prepare\n"
+        "whole = folder.decode\n"
+        "def decode(clip, every, channels):\n"
+        "    return os._exit(134) if clip.name in ('v1.mkv', 'v4.mkv') else "
+        "whole(clip, every, channels)\n"
+        "folder.decode = decode\n"
+        "if __name__ == '__main__':\n"
+        "    prepare(sys.argv[1], sys.argv[2], size=16, workers=2, max_excluded=0.5)\n"
+    )
+    (tmp_path / "run.py").write_text(code)
+    call = [sys.executable, str(tmp_path / "run.py"), str(folder), str(tmp_path / "s")]
+    subprocess.run(call, check=True, timeout=120)
+    store = FrameStore.open(tmp_path / "s")
+    assert set(store.manifest["excluded"]) == {"v1.mkv", "v4.mkv"}
+    assert all("crashed" in reason for reason in store.manifest["excluded"].values())
+    whole = prepare(folder, tmp_path / "whole", size=16, workers=1)
+    kept = [v.name for v in whole.videos if v.name not in ("v1.mkv", "v4.mkv")]
+    assert [video.name for video in store.videos] == kept
+
+
+def test_a_script_without_a_guard_is_told_so(folder: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from echosweep.data.prepare import prepare\n"
+        "prepare(sys.argv[1], sys.argv[2], size=16, workers=2)\n"
+    )
+    (tmp_path / "run.py").write_text(code)
+    call = [sys.executable, str(tmp_path / "run.py"), str(folder), str(tmp_path / "s")]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "guard" in done.stderr
+
+
 def test_processes_that_start_leave_ctrl_c_to_their_parent() -> None:
     code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
     started: list[str] = []

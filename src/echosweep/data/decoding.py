@@ -1,7 +1,8 @@
 """Decode clips in several processes and return them in order.
 
 At most two clips a process are on their way, so memory is bounded and a slow reader slows the
-decoders. Invariant: result i belongs to clip i, and a broken clip is a result with a fault.
+decoders. Invariant: result i belongs to clip i, and a broken clip is a result with a fault, also
+where it ends the process that decodes it.
 """
 
 import contextlib
@@ -56,25 +57,64 @@ class Decoded(NamedTuple):
 
 
 def decoded(task: Task, clips: Sequence[Clip], workers: int) -> Generator[Decoded]:
-    """Yield the result of each clip, in order, from `workers` processes (1: from this one).
+    """Yield the result of each clip, in order.
 
-    Raises EchoSweepError if a process dies.
+    A library can end its process on a damaged file. Then the next clip is decoded in a process of
+    its own, where such an end is the fault of that clip alone, and the others go on.
+
+    Args:
+        task: What to do with each.
+        clips: What to decode.
+        workers: How many processes decode; 1 decodes in this one, which such a file ends.
+
+    Raises:
+        EchoSweepError: No process can be started.
     """
     if workers == 1:
         yield from (decode_clip(task, clip) for clip in clips)
         return
+    done = 0
+    while done < len(clips):
+        try:
+            with _pool(workers) as pool:
+                for result in _in_order(pool, task, clips[done:], _AHEAD * workers):
+                    done += 1
+                    yield result
+        except BrokenProcessPool:
+            yield _alone(task, clips[done])
+            done += 1
+
+
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads half-way
     pool = ProcessPoolExecutor(workers, context, initializer=begin_worker)
     try:
-        yield from _in_order(pool, task, clips, _AHEAD * workers)
-    except BrokenProcessPool:
-        raise EchoSweepError(
-            "a decoder process died: out of memory, killed, or started from a script without "
-            'an `if __name__ == "__main__":` guard; run this again to continue (--workers 1 '
-            "decodes in this process)"
-        ) from None
+        yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _alone(task: Task, clip: Clip) -> Decoded:
+    """Return the result of a clip from a process of its own, whose end is the clip's fault."""
+    with _pool(1) as pool:
+        try:
+            with sparing_workers():
+                pool.submit(int).result()
+        except BrokenProcessPool:
+            raise EchoSweepError(
+                "decoder processes end at once: out of memory, killed, or started from a script "
+                'without an `if __name__ == "__main__":` guard; run this again to continue '
+                "(--workers 1 decodes in this process)"
+            ) from None
+        try:
+            return pool.submit(decode_clip, task, clip).result()
+        except BrokenProcessPool:
+            return _none(task, "its decoder crashed: the file is damaged, or memory ran out")
+
+
+def _none(task: Task, fault: str) -> Decoded:
+    return Decoded([], np.empty((0, *image_shape(task.preparation)), np.uint8), fault)
 
 
 def decode_clip(task: Task, clip: Clip) -> Decoded:
@@ -88,7 +128,7 @@ def decode_clip(task: Task, clip: Clip) -> Decoded:
     except AssertionError:
         raise
     except Exception as error:  # decoders raise anything on garbage: it must stop this clip only
-        return Decoded([], np.empty((0, *image_shape(task.preparation)), np.uint8), _reason(error))
+        return _none(task, _reason(error))
 
 
 def _decode(task: Task, clip: Clip) -> Decoded:
