@@ -65,9 +65,10 @@ def sync_file(path: Path) -> None:
 def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write(file)` fill a temporary file beside `path`, sync it and rename it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         with temporary.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # who writes it lives: see remove_temporaries
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -78,6 +79,39 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
             error.filename = error.filename or str(path)  # a full disk has no name of its own
         raise
     fsync_directory(path.parent)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return where this process writes what will be renamed to `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def remove_temporaries(folder: Path, name: str = "*") -> None:
+    """Remove the temporary files that processes which have died left directly in `folder`.
+
+    Args:
+        folder: Where to look; nothing is done where there is none.
+        name: The final name whose temporary files are meant; a pattern as of `glob`.
+    """
+    for path in folder.glob(f".{name}.*.tmp"):
+        pid = path.name.split(".")[-2]
+        if not pid.isdigit() or path.is_symlink() or _lives(int(pid)):
+            continue
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of another node's processes too
+            path.unlink()
+
+
+def _lives(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 @contextlib.contextmanager

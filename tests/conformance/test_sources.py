@@ -20,6 +20,7 @@ from echosweep.config import PrepareConfig
 from echosweep.data import SOURCES
 from echosweep.data.decoding import Task, decode_clip
 from echosweep.data.kinds import find
+from echosweep.data.limits import LIMITS
 from echosweep.data.plan import make_plan
 from echosweep.data.prepare import prepare
 from echosweep.data.source import Listing
@@ -164,7 +165,7 @@ def test_it_yields_the_right_frames_unchanged(kind: str, made: Path, every: int)
     expected = {pixels(video)[::every].tobytes() for video in range(VIDEOS)}
     found = set()
     for clip in listed(kind, made).clips:
-        frames = list(SOURCES[kind].decode(clip, every, 1))
+        frames = list(SOURCES[kind].decode(clip, every, 1, LIMITS))
         assert [frame.number for frame in frames] == list(range(0, FRAMES, every))
         found.add(b"".join(frame.image.tobytes() for frame in frames))
     assert found == expected

@@ -133,7 +133,7 @@ def test_a_clip_that_ends_its_decoder_is_left_out_alone(folder: Path, tmp_path: 
         "from echosweep.data import folder\n"
         "from echosweep.data.prepare import prepare\n"
         "whole = folder.decode\n"
-        "def decode(clip, every, channels):\n"
+        "def decode(clip, every, channels, limits):\n"
         "    return os._exit(134) if clip.name in ('v1.mkv', 'v4.mkv') else "
         "whole(clip, every, channels)\n"
         "folder.decode = decode\n"

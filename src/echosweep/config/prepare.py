@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from echosweep.config.base import Config, PositiveInt, Registry, split_at_commas
+from echosweep.config.base import Config, Positive, PositiveInt, Registry, split_at_commas
 
 MIN_SIDE, MAX_SIDE = 8, 1024
 Fit = Literal["crop", "letterbox"]
@@ -77,6 +77,12 @@ class PrepareConfig(Config):
     deidentify: bool = Field(
         False,
         description="leave out what was not cropped to its tissue region: text may be burnt in",
+    )
+
+    max_megapixels: Positive = Field(64, description="leave out images of more pixels (millions)")
+    max_frames: PositiveInt = Field(100_000, description="leave out videos of more frames")
+    max_gigabytes: Positive = Field(
+        1, description="leave out compressed files that unfold to more memory"
     )
 
     @field_validator("size", mode="before")

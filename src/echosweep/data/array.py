@@ -20,6 +20,7 @@ from PIL import Image
 
 from echosweep.config import PrepareConfig
 from echosweep.config.prepare import MIN_SIDE
+from echosweep.data.limits import LIMITS, Limits
 from echosweep.data.source import Broken, Clip, Frame, Listing
 from echosweep.data.tree import FileTree
 from echosweep.errors import UsageError
@@ -61,7 +62,7 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     return Listing(listed, _layout(array.shape, axes), notes=_notes(config, axes, array.shape))
 
 
-def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
+def decode(clip: Clip, every: int, channels: int, limits: Limits = LIMITS) -> Iterator[Frame]:
     """Yield every `every`-th frame of the clip's row; raise Broken if the file has changed."""
     try:
         array = _load(clip.path)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from echosweep.config import PrepareConfig
 from echosweep.data import volume
+from echosweep.data.limits import LIMITS, Limits
 from echosweep.data.source import Clip, Frame, Listing
 from echosweep.data.split_words import folder_splits, split_of
 from echosweep.data.store import SPLITS
@@ -69,7 +70,7 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     )
 
 
-def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
+def decode(clip: Clip, every: int, channels: int, limits: Limits = LIMITS) -> Iterator[Frame]:
     """Yield every `every`-th frame of the clip's file, with pixels made square.
 
     Raises Broken for a damaged file, and for values that are not integers from 0 to 255.

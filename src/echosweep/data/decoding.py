@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from echosweep import runs
 from echosweep.data import SOURCES
+from echosweep.data.limits import LIMITS, Limits
 from echosweep.data.pixels import TOGETHER, small_images
 from echosweep.data.source import Broken, Clip, Frame
 from echosweep.data.store import Preparation, image_shape
@@ -38,6 +39,7 @@ class Task(NamedTuple):
     kind: str
     every: int
     preparation: Preparation
+    limits: Limits = LIMITS
 
 
 class Decoded(NamedTuple):
@@ -133,13 +135,14 @@ def decode_clip(task: Task, clip: Clip) -> Decoded:
 
 def _decode(task: Task, clip: Clip) -> Decoded:
     numbers, images = [], []
-    frames = _of_one_size(SOURCES[task.kind].decode(clip, task.every, task.preparation.channels))
+    source, channels = SOURCES[task.kind], task.preparation.channels
+    frames = _within(source.decode(clip, task.every, channels, task.limits), task.limits)
     while group := list(itertools.islice(frames, TOGETHER)):
         numbers += [frame.number for frame in group]
         images.append(small_images(group, task.preparation))
     if not images:
         raise Broken("no frames")
-    content = getattr(SOURCES[task.kind], "content", file_content)(clip)
+    content = getattr(source, "content", file_content)(clip)
     return Decoded(numbers, np.concatenate(images), content=content)
 
 
@@ -154,11 +157,13 @@ def file_content(clip: Clip) -> str:
     return digest.hexdigest()[:16]
 
 
-def _of_one_size(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """Yield `frames`; raise Broken at one whose size is not that of the first."""
+def _within(frames: Iterator[Frame], limits: Limits) -> Iterator[Frame]:
+    """Yield `frames`; raise Broken at one beyond the limits, or not of the size of the first."""
     size: tuple[int, int] | None = None
     for frame in frames:
         size = size or frame.image.size
+        limits.check_frames(frame.number + 1)
+        limits.check_size(*frame.image.size)
         if frame.image.size != size:
             raise Broken(f"frame {frame.number} is {frame.image.size}, those before {size}")
         yield frame

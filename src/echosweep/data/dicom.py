@@ -28,6 +28,7 @@ from echosweep.data.dicom_faults import check_decoder, reason
 from echosweep.data.dicom_header import IMAGE, is_dicom, load_pydicom, read_header, text, whole
 from echosweep.data.dicom_payload import VIDEOS, Payload, find_payload
 from echosweep.data.dicom_screen import STILL, VIDEO, Box, read_screen
+from echosweep.data.limits import LIMITS, Limits
 from echosweep.data.source import Broken, Clip, Frame, Listing
 from echosweep.data.tree import FileTree
 from echosweep.data.video import decode_stream
@@ -83,7 +84,7 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     )
 
 
-def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
+def decode(clip: Clip, every: int, channels: int, limits: Limits = LIMITS) -> Iterator[Frame]:
     """Yield every `every`-th frame, grey for channels == 1 where the file has it.
 
     Args:

@@ -15,6 +15,7 @@ from echosweep.config import PrepareConfig
 from echosweep.data import video
 from echosweep.data.echonet_lists import LAYOUTS, Facts, Layout, facts_of
 from echosweep.data.echonet_tracings import traced_frames
+from echosweep.data.limits import LIMITS, Limits
 from echosweep.data.matching import clean_name, without_ending
 from echosweep.data.source import Clip, Frame, Listing
 from echosweep.data.tables import Named, hide_values, named, read_table
@@ -68,7 +69,7 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     return hide_values(all_of_them) if config.anonymous else all_of_them
 
 
-def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
+def decode(clip: Clip, every: int, channels: int, limits: Limits = LIMITS) -> Iterator[Frame]:
     """Yield every `every`-th frame of the clip's file; see `video.decode`."""
     return video.decode(clip.path, every, channels, clip.frames, _LIST if clip.frames else "")
 

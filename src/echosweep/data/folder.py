@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from echosweep.config import PrepareConfig
 from echosweep.data import video
+from echosweep.data.limits import LIMITS, Limits
 from echosweep.data.source import Clip, Frame, Listing
 from echosweep.data.split_words import folder_splits
 from echosweep.data.table_rows import CODES, NUMBERS, is_word
@@ -82,7 +83,7 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     return hide_values(listing) if config.anonymous else listing
 
 
-def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
+def decode(clip: Clip, every: int, channels: int, limits: Limits = LIMITS) -> Iterator[Frame]:
     """Yield every `every`-th frame of the clip's file; see `video.decode`."""
     return video.decode(clip.path, every, channels, clip.frames)
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 from echosweep.config import PrepareConfig
 from echosweep.data.image_files import PAGED, SUFFIXES, natural, read_header, read_page, read_pages
 from echosweep.data.image_tables import ImageTables, Said, read_tables
+from echosweep.data.limits import LIMITS, Limits
 from echosweep.data.source import Clip, Frame, Listing
 from echosweep.data.split_words import folder_splits
 from echosweep.data.store import SPLITS
@@ -66,7 +67,7 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
     return hide_values(listing) if config.anonymous else listing
 
 
-def decode(clip: Clip, every: int, channels: int) -> Iterator[Frame]:
+def decode(clip: Clip, every: int, channels: int, limits: Limits = LIMITS) -> Iterator[Frame]:
     """Yield every `every`-th image of the clip, grey ones as "L", others as "RGB".
 
     Raises Broken for a damaged image, and for one of more than 8 bits.

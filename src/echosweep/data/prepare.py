@@ -19,6 +19,7 @@ from echosweep import machine, runs
 from echosweep.config import PrepareConfig
 from echosweep.data.decoding import Decoded, Task, decoded
 from echosweep.data.duplicates import Twins, find_twins
+from echosweep.data.limits import Limits
 from echosweep.data.plan import Plan, make_plan
 from echosweep.data.preview import write_preview
 from echosweep.data.source import Clip
@@ -79,7 +80,8 @@ def prepare(
     preparation = Preparation(options.size, options.channels, options.fit, options.filter)
     task = facts | {"preparation": asdict(preparation), "clips": _signature(plan.clips)}
     with _disk_full_explained(out), StoreWriter(out, preparation, task) as writer:
-        _write(writer, plan, Task(facts["kind"], options.every, preparation), workers, progress)
+        how = Task(facts["kind"], options.every, preparation, Limits.of(options))
+        _write(writer, plan, how, workers, progress)
         return _finish(writer, plan, facts)
 
 

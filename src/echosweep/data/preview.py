@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from echosweep import runs
 from echosweep.data import SOURCES
+from echosweep.data.limits import Limits
 from echosweep.data.pixels import crop_box
 from echosweep.data.plan import Plan
 from echosweep.data.source import Clip
@@ -78,7 +79,7 @@ def _write(plan: Plan, look: str, clips: Sequence[Clip], path: Path) -> Path:
 def _tile(plan: Plan, clip: Clip) -> Image.Image:
     """Return the first frame of `clip` with what is kept outlined, at most _TILE pixels a side."""
     source = SOURCES[plan.found.kind]
-    frame = next(iter(source.decode(replace(clip, crop=None), 1, 3)))
+    frame = next(iter(source.decode(replace(clip, crop=None), 1, 3, Limits.of(plan.config))))
     image = frame.image.convert("RGB")
     box = clip.crop or (0, 0, *image.size)
     if plan.config.fit == "crop":

@@ -7,12 +7,15 @@ Invariant: a broken clip raises (or carries) a reason and never stops the others
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from PIL import Image
 
 from echosweep.config import PrepareConfig
 from echosweep.data.tree import FileTree
+
+if TYPE_CHECKING:
+    from echosweep.data.limits import Limits
 
 
 class Broken(Exception):
@@ -122,8 +125,9 @@ class Source(Protocol):
         Raises UsageError for a wrong layout as a whole; one wrong record is a clip with a fault.
         """
 
-    def decode(self, clip: Clip, every: int, channels: int) -> Iterator[Frame]:
+    def decode(self, clip: Clip, every: int, channels: int, limits: "Limits") -> Iterator[Frame]:
         """Yield frames 0, every, 2 every, ... of `clip`; raise `Broken` (or anything) if broken.
 
-        With channels == 1 a grey image is enough, where that is cheaper than colour.
+        With channels == 1 a grey image is enough, where that is cheaper than colour. Raises
+        `Broken` before it takes memory for more than `limits` allow.
         """
