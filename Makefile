@@ -41,4 +41,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .parity .peers bench demo build dist
+	rm -rf $(VENV) .parity .peers build dist

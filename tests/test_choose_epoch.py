@@ -27,7 +27,7 @@ from echosweep.commands.sample import sample
 from echosweep.config import DiscriminatorConfig, FeatureConfig
 from echosweep.data.provenance import Knowledge, Seen, count_seen
 from echosweep.data.store import FrameStore, Preparation, Video
-from echosweep.data.writer import write_store
+from echosweep.data.writer import begin_partial, write_store
 from echosweep.errors import UsageError
 from echosweep.evaluation.fid import distance_of
 from echosweep.evaluation.floor import halve
@@ -319,9 +319,9 @@ def test_an_epoch_that_was_trained_anew_is_not_mixed_in(
 def test_a_begun_set_of_another_number_is_refused_early(
     chosen: tuple[Path, dict[str, Any]], choose: Choose, tmp_path: Path
 ) -> None:
-    partial = tmp_path / "out" / "unguided.partial"
-    shutil.copytree(chosen[0] / "unguided", partial)
-    runs.write_json(partial / "task.json", FrameStore.open(partial).manifest["source"])
+    task = FrameStore.open(chosen[0] / "unguided").manifest["source"]
+    with begin_partial(tmp_path / "out" / "unguided", task):
+        pass  # stopped
     with pytest.raises(UsageError, match=r"unguided\.partial .*num: 8, now 16"):
         choose(num=16)
     assert not (tmp_path / "out" / "epoch-0001.partial").exists()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echosweep import runs
+from echosweep import locks, runs
 from echosweep.errors import EchoSweepError, UsageError
 
 JSON = st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.integers())
@@ -46,17 +46,17 @@ def test_jsonl_passes_over_a_cut_last_line(tmp_path: Path) -> None:
 
 
 def test_lock_refuses_a_second_holder_and_is_free_afterwards(tmp_path: Path) -> None:
-    lines = ["from pathlib import Path", "from echosweep import runs"]
-    lines += [f"with runs.locked(Path({str(tmp_path)!r})): pass"]
+    lines = ["from pathlib import Path", "from echosweep import locks"]
+    lines += [f"with locks.locked(Path({str(tmp_path)!r})): pass"]
     command = [sys.executable, "-c", "\n".join(lines)]
-    with runs.locked(tmp_path):
+    with locks.locked(tmp_path):
         second = subprocess.run(command, capture_output=True, text=True)
     assert "in use by another EchoSweep process" in second.stderr
     assert subprocess.run(command).returncode == 0
 
 
 def test_locked_folder_raises_in_the_same_process(tmp_path: Path) -> None:
-    with runs.locked(tmp_path), pytest.raises(UsageError, match="in use"), runs.locked(tmp_path):
+    with locks.locked(tmp_path), pytest.raises(UsageError, match="in use"), locks.locked(tmp_path):
         pass
 
 
@@ -79,7 +79,7 @@ def test_environment_is_json_and_names_the_versions() -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(UsageError, match=f"{place} cannot be written"), runs.locked(place):
+        with pytest.raises(UsageError, match=f"{place} cannot be written"), locks.locked(place):
             pass
     for place in (tmp_path, tmp_path / "file" / "picture.png"):
         with pytest.raises(UsageError, match=f"{place} cannot be written"):

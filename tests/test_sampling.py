@@ -16,9 +16,11 @@ from echosweep.build import build_denoiser, build_sampler, load_model
 from echosweep.commands.sample import sample
 from echosweep.commands.train import train
 from echosweep.config import SampleConfig, TrainConfig
-from echosweep.data.store import FrameStore, Preparation, partial_path
+from echosweep.data.store import FrameStore, Preparation
+from echosweep.data.writer import begin_partial
 from echosweep.distributed import World
 from echosweep.errors import EchoSweepError, UsageError
+from echosweep.folders import partial_path
 
 ALONE = World(0, 1, torch.device("cpu"))
 SEEDS = [3, 1, 4, 15, 9, 2, 6, 5, 35]
@@ -89,7 +91,8 @@ def test_an_error_of_writing_is_raised_and_marks_nothing(tmp_path: Path) -> None
 
     with pytest.raises(ValueError, match="could not be broadcast"):
         sampling.write_images(tmp_path / "out", draw, range(5), Preparation((8, 8)), {}, ALONE, 2)
-    assert np.load(partial_path(tmp_path / "out") / "done.npy").tolist() == [1, 1, 1, 1, 0]
+    checks = np.fromfile(partial_path(tmp_path / "out") / "checks.u32", "<u4")
+    assert (checks > 0).tolist() == [True, True, True, True, False]
 
 
 def test_pixels_are_truncated_and_clipped() -> None:
@@ -112,7 +115,7 @@ def test_sample_writes_a_store_like_the_training_data(
     assert store.manifest["source"]["kind"] == "generated"
     assert store.manifest["source"]["compute"] == {"precision": "fp32", "compiled": False}
     assert Image.open(tmp_path / "grid.png").size == (5 * 18 - 2, 16)
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match=r"exists already, made with .* \(sample, seeds\)"):
         sample(small_run, tmp_path / "out", num=5)
 
 
@@ -125,11 +128,8 @@ def test_what_auto_means_on_a_cpu_may_be_asked_for(small_run: Path, tmp_path: Pa
 
 
 def test_another_task_s_partial_store_is_refused(small_run: Path, tmp_path: Path) -> None:
-    first = sample(small_run, tmp_path / "out", num=2, steps=2)
-    assert first is not None
-    partial = partial_path(tmp_path / "out")
-    shutil.move(tmp_path / "out", partial)
-    (partial / "task.json").write_text('{"kind": "generated", "nimg": 1}')
+    with begin_partial(tmp_path / "out", {"kind": "generated", "nimg": 1}):
+        pass  # stopped
     with pytest.raises(UsageError, match=r"other settings \(.*nimg"):
         sample(small_run, tmp_path / "out", num=2, steps=2)
 

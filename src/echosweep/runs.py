@@ -8,14 +8,18 @@ Invariant: a path that exists under its final name is complete.
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
+import secrets
 import shlex
 import signal
+import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -24,6 +28,7 @@ from typing import Any, BinaryIO, Self
 from echosweep import machine, places
 from echosweep.errors import EchoSweepError, UsageError
 
+PNG, PAGE = b"\x89PNG\r\n\x1a\n", b"<!doctype html>"  # how files begin that may be overwritten
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHUNK = 1 << 22
 
@@ -35,6 +40,18 @@ def sha256_file(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def checksum(data: bytes | memoryview, before: int = 0) -> int:
+    """Return the CRC-32 of `data`, 1 in place of 0, which marks what is not there.
+
+    It tells damage, at the speed of memory; what may have been changed on purpose has a SHA-256.
+
+    Args:
+        data: The bytes.
+        before: The checksum of what comes before them.
+    """
+    return zlib.crc32(data, before) or 1
 
 
 def canonical_json(value: Any) -> str:
@@ -67,7 +84,7 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:  # x: never what is there, nor where a link leads
             fcntl.flock(file, fcntl.LOCK_EX)  # who writes it lives: see remove_temporaries
             write(file)
             file.flush()
@@ -82,20 +99,22 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return where this process writes what will be renamed to `path`."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Return where this process writes what will be renamed to `path`: a name for one use."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{os.getpid()}.tmp")
 
 
-def remove_temporaries(folder: Path, name: str = "*") -> None:
+def remove_temporaries(folder: Path, name: str = "*", alone: bool = False) -> None:
     """Remove the temporary files that processes which have died left directly in `folder`.
 
     Args:
         folder: Where to look; nothing is done where there is none.
         name: The final name whose temporary files are meant; a pattern as of `glob`.
+        alone: Whether this process holds the folder: then a number that another process has now,
+            as in a container that was started anew, means nothing.
     """
     for path in folder.glob(f".{name}.*.tmp"):
         pid = path.name.split(".")[-2]
-        if not pid.isdigit() or path.is_symlink() or _lives(int(pid)):
+        if not pid.isdigit() or path.is_symlink() or (_lives(int(pid)) and not alone):
             continue
         with contextlib.suppress(OSError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of another node's processes too
@@ -112,18 +131,6 @@ def _lives(pid: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
-
-
-@contextlib.contextmanager
-def usual_mode(path: Path) -> Iterator[None]:
-    """Give the file that is written to `path` within the mode that the umask gives a new file.
-
-    safetensors writes through a temporary file that only its owner may read.
-    """
-    path.open("wb").close()
-    mode = path.stat().st_mode
-    yield
-    path.chmod(mode)
 
 
 def command_line(*words: object) -> str:
@@ -181,15 +188,37 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)]
 
 
-def check_writable(file: Path) -> None:
-    """Make the folder of `file`; raise UsageError if `file` could not be written there."""
+def check_writable(file: Path, start: bytes | None = None) -> None:
+    """Make the folder of `file`; raise UsageError if `file` could not be written there.
+
+    What a process that has died left of an earlier attempt is removed.
+
+    Args:
+        file: The file to be written.
+        start: How a file begins that may be overwritten; None: what it holds does not matter.
+    """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        found = file.lstat() if os.path.lexists(file) else None
         writable = os.access(file.parent, os.W_OK) and not file.is_dir()
     except OSError:
         writable = False
     if not writable:
         raise UsageError(f"{file} cannot be written; choose a file in a folder that can")
+    if found and not (stat.S_ISREG(found.st_mode) and (start is None or _begins(file, start))):
+        kind = {None: "plain file", PNG: "PNG", PAGE: "page of HTML"}.get(start, "file of ours")
+        raise UsageError(
+            f"{file} is there already, and is no {kind}: it is not overwritten; choose another name"
+        )
+    remove_temporaries(file.parent, glob.escape(file.name))
+
+
+def _begins(file: Path, start: bytes) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(start)).lower() == start.lower()
+    except OSError:
+        return False
 
 
 def cache_folder(given: str | Path | None) -> Path:
@@ -213,33 +242,14 @@ def cache_folder(given: str | Path | None) -> Path:
     return folder
 
 
+def note_finished(out: Path) -> None:
+    """Say that what was asked for is there, so that nothing was done."""
+    print(f"note: {out} is finished already", file=sys.stderr)
+
+
 @cache
 def _note_once(text: str) -> None:
     print(text, file=sys.stderr)
-
-
-@contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Hold `directory`, made if need be, for this process alone.
-
-    Raises UsageError if it cannot be made, or another process has it.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        opened = (directory / ".lock").open("a")
-    except OSError as error:
-        raise UsageError(
-            f"{directory} cannot be written ({error.strerror}); choose a folder that can"
-        ) from None
-    with opened as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(
-                f"{directory} is in use by another EchoSweep process; "
-                "wait until it ends, or choose another --out"
-            ) from None
-        yield
 
 
 class StopSignal:

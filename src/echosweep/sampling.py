@@ -7,10 +7,6 @@ and where an interrupted run had got change no image.
 """
 
 import contextlib
-import errno
-import math
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
@@ -19,31 +15,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from echosweep import rng, runs
+from echosweep import rng
 from echosweep.compute import compile_network
-from echosweep.data.store import (
-    INDEX_DTYPE,
-    FrameStore,
-    Preparation,
-    Video,
-    image_shape,
-    partial_path,
-)
+from echosweep.data.image_rows import ImageRows, allocate
+from echosweep.data.store import INDEX_DTYPE, FrameStore, Preparation, Video, image_shape
 from echosweep.data.writer import begin_partial, finish_partial
 from echosweep.diffusion.denoiser import Denoiser
 from echosweep.diffusion.guidance import Guide, unguided
 from echosweep.diffusion.samplers import Sampler, run
 from echosweep.distributed import World, barrier
-from echosweep.errors import EchoSweepError, UsageError
+from echosweep.errors import EchoSweepError
 from echosweep.progress import Progress, silent
 from echosweep.threads import even_threads
 
-_Map = np.memmap[Any, np.dtype[np.uint8]]
 CHUNK = {"cpu": 16, "cuda": 64}  # images per network call: enough to fill the device
 
 
@@ -187,19 +175,16 @@ def write_images(
     about: further facts for the manifest, which decide no image. Returns the store (on rank 0; None
     elsewhere).
     """
-    leads = world.rank == 0
+    leads, shape = world.rank == 0, (len(seeds), *image_shape(preparation))
     with begin_partial(out, task) if leads else contextlib.nullcontext():
-        partial = partial_path(out)
         if leads:
-            _allocate(partial, (len(seeds), *image_shape(preparation)))
-            _take_over(partial, seeds, known)
+            _make_room(out, shape, seeds, known)
         barrier(world)
-        images = open_memmap(partial / "images.npy", mode="r+")
-        done = open_memmap(partial / "done.npy", mode="r+")
-        missing = np.flatnonzero(done[:] == 0)
+        images = ImageRows(out, shape)
+        missing = images.missing()
         finished = len(seeds) - len(missing)
         progress(finished, len(seeds))
-        with _writer(images, done) as write:
+        with _writer(images) as write:
             for rows in _batches(missing, batch)[world.rank :: world.size]:
                 write(rows, draw([seeds[row] for row in rows]))
                 finished += len(rows) * world.size
@@ -215,71 +200,36 @@ def write_images(
             asdict(Video(f"seed-{seed}", labels=dict(words)))
             for seed, words in zip(seeds, given, strict=True)
         ]
-        return finish_partial(
-            out, preparation, index, videos, {**(about or {}), "source": dict(task)}
-        )
+        facts = {**(about or {}), "source": dict(task)}
+        return finish_partial(out, task, preparation, index, videos, facts)
+
+
+def _make_room(out: Path, shape: tuple[int, ...], seeds: range, known: FrameStore | None) -> None:
+    allocate(out, shape)
+    images = ImageRows(out, shape)
+    images.forget_damaged()
+    if known is not None:
+        images.take_over(seeds, known)
 
 
 @contextlib.contextmanager
-def _writer(images: _Map, done: _Map) -> Iterator[Callable[..., None]]:
+def _writer(images: ImageRows) -> Iterator[Callable[..., None]]:
     """Yield write(rows, drawn), which writes while the next are drawn; all is written at the end.
 
-    images, done: memory maps of a store's images and marks. An error of writing is raised by the
-    next write, or at the end.
+    An error of writing is raised by the next write, or at the end.
     """
-
-    def put(rows: NDArray[np.int64], drawn: NDArray[np.uint8]) -> None:
-        images[rows] = drawn
-        images.flush()  # the images first: a row that is marked done must be on disk
-        done[rows] = 1
-
     pending: Future[None] | None = None
 
     def write(rows: NDArray[np.int64], drawn: NDArray[np.uint8]) -> None:
         nonlocal pending
         if pending:
             pending.result()  # one batch waits at most
-        pending = pool.submit(put, rows, drawn)
+        pending = pool.submit(images.put, rows, drawn)
 
     with ThreadPoolExecutor(1) as pool:
         yield write
         if pending:
             pending.result()
-
-
-def _allocate(partial: Path, shape: tuple[int, ...]) -> None:
-    """Make room for all images, and a mark for each, unless an earlier run did."""
-    if (partial / "done.npy").exists():
-        return
-    path, marks = partial / "images.npy", np.zeros(shape[:1], np.uint8)
-    try:
-        if math.prod(shape) > shutil.disk_usage(partial).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        open_memmap(path, mode="w+", dtype=np.uint8, shape=shape).flush()
-        if hasattr(os, "posix_fallocate"):  # a write into a hole on a full disk kills the process
-            with path.open("rb+") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise UsageError(
-            f"there is no room for {math.prod(shape) / 1e6:,.0f} MB in {partial} "
-            f"({error.strerror}); free some space, choose another --out, or make fewer images"
-        ) from error
-    runs.atomic_write(partial / "done.npy", lambda file: np.save(file, marks))
-
-
-def _take_over(partial: Path, seeds: range, known: FrameStore | None) -> None:
-    """Copy the images of seeds that another store has, and mark them as done."""
-    if known is None:
-        return
-    images = open_memmap(partial / "images.npy", mode="r+")
-    done = open_memmap(partial / "done.npy", mode="r+")
-    for row, seed in enumerate(known.index["frame"].tolist()):
-        if seed in seeds:
-            images[seeds.index(seed)] = known.images[row]
-            done[seeds.index(seed)] = 1
-    images.flush()
-    done.flush()
 
 
 def _batches(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

@@ -27,10 +27,11 @@ from echosweep.data.patients import tell_patients
 from echosweep.data.prepare import prepare
 from echosweep.data.source import Clip
 from echosweep.data.splits import assign_splits, own_splits, split_clips
-from echosweep.data.store import SPLITS, FrameStore, Preparation, partial_path
+from echosweep.data.store import SPLITS, FrameStore, Preparation
 from echosweep.data.tree import scan
 from echosweep.data.writer import StoreWriter
 from echosweep.errors import EchoSweepError, UsageError
+from echosweep.folders import partial_path
 
 SHARES = (0.75, 0.125, 0.125)
 SOURCE_OF = {

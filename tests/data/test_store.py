@@ -14,10 +14,10 @@ from echosweep.data.store import (
     Preparation,
     Video,
     check_comparable,
-    partial_path,
 )
 from echosweep.data.writer import StoreWriter, write_store
 from echosweep.errors import EchoSweepError, UsageError
+from echosweep.folders import partial_path
 
 SMALL = Preparation((8, 10))
 TASK = {"of": "test"}
@@ -158,7 +158,7 @@ def test_a_stopped_writer_continues_to_the_same_bytes(tmp_path: Path, cut: str) 
         journal = (partial / "journal.jsonl").read_bytes()
         (partial / "journal.jsonl").write_bytes(journal[:-10])
     if cut in ("image bytes", "both"):  # killed within the pixels of video 2
-        with (partial / "images.npy").open("ab") as file:
+        with (partial / "content" / "images.npy").open("ab") as file:
             file.write(b"half a frame")
     with StoreWriter(tmp_path / "cut", SMALL, TASK) as writer:
         assert writer.done == {"v0"} if cut in ("journal line", "both") else {"v0", "v1"}

@@ -67,7 +67,7 @@ def test_a_link_that_leads_nowhere_costs_nothing_else(tmp_path: Path) -> None:
 
 def test_what_echosweep_made_is_no_source(tmp_path: Path) -> None:
     touch(tmp_path / "a.avi", tmp_path / "st" / "manifest.json", tmp_path / "st" / "images.npy")
-    touch(*(tmp_path / "s2.partial" / n for n in ("task.json", "journal.jsonl", "images.npy")))
+    touch(*(tmp_path / "s2.partial" / n for n in ("task.json", "journal.jsonl", "content/a.png")))
     touch(tmp_path / "look" / ".echosweep", tmp_path / "look" / "01.png")
     tree = scan(tmp_path)
     assert [tree.name(file) for file in tree.files] == ["a.avi"]

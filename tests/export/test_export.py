@@ -60,7 +60,9 @@ def test_an_empty_folder_is_taken_and_every_file_is_of_the_umask(
 
 def test_only_what_belongs_there_is_there(given: Path) -> None:
     names = {path.name for path in given.iterdir()}
-    assert names == {"README.md", "sample.yaml", "model", "images", "png", "avi", "dicom"}
+    assert names == {
+        *("README.md", "sample.yaml", "export.json", "model", "images", "png", "avi", "dicom"),
+    }
     assert {path.name for path in (given / "model").iterdir()} == {
         *("model.safetensors", "model.json", "config.yaml", "README.md", "examples.png"),
     }
@@ -172,14 +174,18 @@ def test_what_a_kill_cut_is_made_whole(plain_study: Path, tmp_path: Path) -> Non
     words = [sys.executable, "-c", KILLED, str(plain_study), str(out)]
     assert subprocess.run(words, check=False).returncode == -9
     assert not out.exists()
-    made = (tmp_path / "out.partial" / "png" / "000000.png").stat().st_mtime_ns
+    made = (tmp_path / "out.partial" / "content" / "png" / "000000.png").stat().st_mtime_ns
     with pytest.raises(EchoSweepError, match="begun with other settings"):
         export(plain_study, out)
     export(plain_study, out, formats=("png", "dicom"))
     assert (out / "png" / "000000.png").stat().st_mtime_ns == made
     whole = export(plain_study, tmp_path / "whole", formats=("png", "dicom"))
     assert tree(out) == tree(whole)
-    with pytest.raises(EchoSweepError, match="exists already"):
+    assert not (tmp_path / "out.partial").exists()
+    before = tree(out)
+    assert export(plain_study, out, formats=("png", "dicom")) == out  # it is finished
+    assert tree(out) == before
+    with pytest.raises(EchoSweepError, match=r"exists already, made with .* \(formats\)"):
         export(plain_study, out)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from echosweep import runs
+from echosweep import locks, runs
 from echosweep.build import build_extractors, model_path
 from echosweep.commands.epoch_images import (
     Drawing,
@@ -99,8 +99,10 @@ def choose_epoch(
             wanted = settings_of(found, sampling)
             there = count_drawn(wanted, drawing)
             runs.check_writable(folder / "choice.json")
+            runs.check_writable(folder / "epochs.png", runs.PNG)
             if peers.rank == 0:
-                stack.enter_context(runs.locked(folder))
+                stack.enter_context(locks.locked(folder))
+                runs.remove_temporaries(folder / "distances", alone=True)
             with show(f"images of {len(wanted)} sets", "images") as progress:
                 draw_missing(wanted, there, drawing, progress)
             sides = {

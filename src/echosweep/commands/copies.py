@@ -4,13 +4,14 @@ A search is calibrated on held-out real images, so that a rate of false alarms c
 was found can be looked at on a page and left out of a new store.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from echosweep import places, runs
+from echosweep import locks, places, runs
 from echosweep.build import build_extractors
 from echosweep.commands.evaluate import with_features
 from echosweep.config import FeatureConfig
@@ -22,7 +23,7 @@ from echosweep.data.provenance import (
     count_missing,
     count_seen,
 )
-from echosweep.data.store import FrameStore
+from echosweep.data.store import MANIFEST, FrameStore
 from echosweep.distributed import world
 from echosweep.errors import UsageError
 from echosweep.evaluation.copies import CopyReport, check_copies, find_copies
@@ -68,35 +69,52 @@ def copies(
         raise UsageError(f"--features {','.join(config.features)}: copies are compared by one")
     if memory_gb <= 0:
         raise UsageError(f"--memory-gb {memory_gb} is not more than 0")
-    if drop:
+    if drop and not (Path(drop) / MANIFEST).is_file():
         places.check_free(Path(drop), "--drop")
-    with world(config.device) as peers:
-        extractor = build_extractors(config.model_copy(update={"features": config.chosen[:1]}))[0]
-        made, real = FrameStore.open(generated), FrameStore.open(train)
-        held = FrameStore.open(holdout) if holdout else real
-        check_order(made, real, "GENERATED TRAIN")
-        if holdout:
-            check_real(held, "--holdout")
-        plain = Side(made, made.rows()), *_split(real, held, train_split, holdout_split)
-        check_copies(*plain, rate)
-        folder = Path(out) if out else made.path.with_name(made.path.name + ".copies")
-        runs.check_writable(folder / "copies.html")
-        cache = runs.cache_folder(config.cache)
-        sides = [with_features(side, extractor, cache, peers, show) for side in plain]
-    if peers.rank > 0:
-        return None
-    memory = int(memory_gb * 2**30)
-    with show("copies", "images") as progress:
-        found = find_copies(*sides, rate=rate, memory=memory, seed=seed, progress=progress)
-    record = _record(found, sides, extractor, seed)
-    runs.write_json(folder / "copies.json", record)
-    write_copies_page(folder / "copies.html", record, _sheet(made, real, found))
-    if drop:  # after the page: what was found is kept, even if there is no room for a store
-        facts = {"why": "copies of training images", "rate": rate, "train": real.content}
-        kept = drop_rows(made, np.flatnonzero(found.flagged), Path(drop), facts)
-        record["dropped"] = {"path": str(kept.path), "images": len(kept)}
+    with contextlib.ExitStack() as stack:
+        with world(config.device) as peers:
+            extractor = build_extractors(config.model_copy(update={"features": config.chosen[:1]}))[
+                0
+            ]
+            made, real = FrameStore.open(generated), FrameStore.open(train)
+            held = FrameStore.open(holdout) if holdout else real
+            check_order(made, real, "GENERATED TRAIN")
+            if holdout:
+                check_real(held, "--holdout")
+            plain = Side(made, made.rows()), *_split(real, held, train_split, holdout_split)
+            check_copies(*plain, rate)
+            if drop:
+                _check_drop(Path(drop), made)
+            folder = Path(out) if out else made.path.with_name(made.path.name + ".copies")
+            runs.check_writable(folder / "copies.json")
+            runs.check_writable(folder / "copies.html", runs.PAGE)
+            if peers.rank == 0:
+                stack.enter_context(locks.locked(folder))
+            cache = runs.cache_folder(config.cache)
+            sides = [with_features(side, extractor, cache, peers, show) for side in plain]
+        if peers.rank > 0:
+            return None
+        memory = int(memory_gb * 2**30)
+        with show("copies", "images") as progress:
+            found = find_copies(*sides, rate=rate, memory=memory, seed=seed, progress=progress)
+        record = _record(found, sides, extractor, seed)
         runs.write_json(folder / "copies.json", record)
-    return record | {"page": str(folder / "copies.html")}
+        write_copies_page(folder / "copies.html", record, _sheet(made, real, found))
+        if drop:  # after the page: what was found is kept, even if there is no room for a store
+            facts = {"why": "copies of training images", "rate": rate, "train": real.content}
+            kept = drop_rows(made, np.flatnonzero(found.flagged), Path(drop), facts)
+            record["dropped"] = {"path": str(kept.path), "images": len(kept)}
+            runs.write_json(folder / "copies.json", record)
+        return record | {"page": str(folder / "copies.html")}
+
+
+def _check_drop(out: Path, made: FrameStore) -> None:
+    """Raise UsageError unless `out` can be made, or is a store that was made of `made` before."""
+    if (out / MANIFEST).is_file():
+        removed = runs.read_record(out / MANIFEST, "remove it").get("removed", [])
+        if removed and removed[-1].get("from") == made.content:
+            return  # its rows are compared once they are known
+    places.check_free(out, "--drop")
 
 
 def _record(

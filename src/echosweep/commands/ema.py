@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from echosweep import runs
+from echosweep import locks, runs
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import Progress, silent
 from echosweep.training import checkpoint
@@ -55,8 +55,16 @@ def ema(
     facts = checkpoint.read_facts(track_path(run, end))
     del facts["sha256"]
     facts["ema"] = {"length": length, "error": round(made.error, 4), "points": len(used)}
-    if not _is_made(out, facts):
+    _check_name(out)
+    with locks.held(out.with_name(f".{out.name}.lock"), out):
+        if _is_made(out, facts):
+            runs.note_finished(out)
+            return out
         weights = combine(_checked(run, used, progress), made.factors)
+        # Weights without their JSON are what a stop left of this very call, or somebody's.
+        theirs = out.exists() and out.stat().st_size > 0
+        if theirs and runs.sha256_file(out) != checkpoint.digest(weights):
+            raise _taken(out)
         checkpoint.save(out.with_suffix(""), weights, facts)
     return out
 
@@ -109,17 +117,26 @@ def _mix(points: Sequence[int], length: float) -> Mix:
     return made
 
 
-def _is_made(out: Path, facts: dict[str, Any]) -> bool:
-    """Say whether `out` is this very average; raise UsageError if it is anything else."""
+def _check_name(out: Path) -> None:
     if out.suffix != ".safetensors":
         raise UsageError(f"{out} must end in .safetensors, as in {out}.safetensors")
     runs.check_writable(out)
-    if not out.with_suffix(".json").exists():  # weights alone are what a crash left
+    runs.check_writable(out.with_suffix(".json"))
+
+
+def _is_made(out: Path, facts: dict[str, Any]) -> bool:
+    """Say whether `out` is this very average; raise UsageError if it is anything else."""
+    if not (out.exists() and out.with_suffix(".json").exists()):
         return False
     found = checkpoint.read_facts(out.with_suffix(""))
-    if {**found, "sha256": None} == {**facts, "sha256": None}:
+    alike = {**found, "sha256": None} == {**facts, "sha256": None}
+    if alike and runs.sha256_file(out) == found["sha256"]:
         return True
-    raise UsageError(f"{out} holds other weights already; remove it, or choose another --out")
+    raise _taken(out)
+
+
+def _taken(out: Path) -> UsageError:
+    return UsageError(f"{out} holds other weights already; remove it, or choose another --out")
 
 
 def _checked(run: Path, points: Sequence[int], progress: Progress) -> Iterator[Path]:

@@ -11,13 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from echosweep import runs
 from echosweep.build import model_path
 from echosweep.commands.sample import sample
 from echosweep.config import SampleConfig
-from echosweep.data.store import FrameStore, Preparation, image_shape, partial_path
+from echosweep.data.store import FILES, MANIFEST, FrameStore, Preparation, image_shape
 from echosweep.distributed import World, barrier
 from echosweep.errors import UsageError
+from echosweep.folders import partial_path, read_task, remove_files
 from echosweep.guides import check_guides, describe
 from echosweep.progress import Progress
 from echosweep.training import checkpoint
@@ -128,8 +128,10 @@ def count_drawn(settings: Mapping[str, SampleConfig], drawing: Drawing) -> dict[
             "seed": drawing.seed,
             **describe(config),
         }
-        _check_begun(partial_path(path), {**task, "num": drawing.num})
-        _count(_fewer(path), task)
+        if begun := read_task(partial_path(path)):
+            _check_same(partial_path(path), begun, {**task, "num": drawing.num})
+        if not path.exists():  # else they are taken over, and are being removed
+            _count(_fewer(path), task)
         there[name] = _count(path, task)
     new = [
         n for n in there if there[n] < drawing.num and not partial_path(drawing.folder / n).exists()
@@ -144,17 +146,17 @@ def _fewer(path: Path) -> Path:
     return path.with_name(path.name + ".fewer")
 
 
+def _remove_fewer(path: Path) -> None:
+    if _fewer(path).exists():
+        remove_files(_fewer(path), (*FILES, MANIFEST))
+
+
 def _count(path: Path, task: Mapping[str, Any]) -> int:
     if not path.exists():
         return 0
     store = FrameStore.open(path)
     _check_same(path, store.manifest.get("source", {}), task)
     return len(store)
-
-
-def _check_begun(partial: Path, task: Mapping[str, Any]) -> None:
-    if (partial / "task.json").exists():
-        _check_same(partial, runs.read_record(partial / "task.json", "remove that folder"), task)
 
 
 def _check_same(path: Path, source: Mapping[str, Any], task: Mapping[str, Any]) -> None:
@@ -196,6 +198,10 @@ def draw_missing(
     missing = [name for name in settings if there[name] < drawing.num]
     total = len(missing) * drawing.num
     barrier(drawing.peers)  # all have counted what is there before the first changes it
+    if drawing.peers.rank == 0:
+        for name in settings:  # of a call that was stopped when it was done
+            if (drawing.folder / name).exists():
+                _remove_fewer(drawing.folder / name)
     for i, name in enumerate(missing):
         shown = _after(i * drawing.num, total, progress)
         _draw(drawing.folder / name, settings[name], drawing, shown)
@@ -214,7 +220,6 @@ def _draw(path: Path, config: SampleConfig, drawing: Drawing, progress: Progress
     """Draw a store; where one with fewer images is there, only the others."""
     leads, fewer = drawing.peers.rank == 0, _fewer(path)
     if leads and path.exists():
-        shutil.rmtree(fewer, ignore_errors=True)  # of a call that was stopped when it was done
         path.rename(fewer)
     sample(
         drawing.model,
@@ -229,4 +234,4 @@ def _draw(path: Path, config: SampleConfig, drawing: Drawing, progress: Progress
     )
     barrier(drawing.peers)  # the others must not look for the store before it has its name
     if leads:
-        shutil.rmtree(fewer, ignore_errors=True)
+        _remove_fewer(path)

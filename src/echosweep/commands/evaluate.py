@@ -5,6 +5,7 @@ before the first image is read. Invariant: the record holds all that the numbers
 contents, rows, preparation, networks, weights, resize and environment.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from echosweep import runs
+from echosweep import locks, runs
 from echosweep.build import build_extractors
 from echosweep.config import FeatureConfig, check_choice
 from echosweep.data.provenance import Knowledge, Seen, check_order, count_seen, pair_notes
@@ -69,29 +70,33 @@ def evaluate(
     if seed < 0:
         raise UsageError(f"--seed {seed} is not 0 or more")
     by_features = any(METRICS[name].of != "images" for name in chosen)
-    with world(config.device) as peers:
-        extractors = build_extractors(config) if by_features else []
-        made, real = FrameStore.open(generated), FrameStore.open(reference)
-        check_order(made, real)
-        check_comparable(made, real, allow_difference)
-        pair = _pair(made, real, num, split, seed, any(METRICS[n].of == "pool" for n in chosen))
-        for name in chosen:
-            METRICS[name].check(*pair)
-        cache = runs.cache_folder(config.cache) if by_features else Path()
-        folder = Path(out) if out else _beside(made) if chosen == list(METRICS) else None
+    with contextlib.ExitStack() as stack:
+        with world(config.device) as peers:
+            extractors = build_extractors(config) if by_features else []
+            made, real = FrameStore.open(generated), FrameStore.open(reference)
+            check_order(made, real)
+            check_comparable(made, real, allow_difference)
+            pair = _pair(made, real, num, split, seed, any(METRICS[n].of == "pool" for n in chosen))
+            for name in chosen:
+                METRICS[name].check(*pair)
+            cache = runs.cache_folder(config.cache) if by_features else Path()
+            folder = Path(out) if out else _beside(made) if chosen == list(METRICS) else None
+            if folder:
+                runs.check_writable(folder / "evaluation.json")
+                runs.check_writable(folder / "evaluation.html", runs.PAGE)
+                if peers.rank == 0:
+                    stack.enter_context(locks.locked(folder))
+            measured = {
+                by.label: Pair(*(with_features(side, by, cache, peers, show) for side in pair))
+                for by in extractors
+            }
+        if peers.rank > 0:
+            return None
+        results = _measure(chosen, pair, measured, seed, show)
+        record = _record(results, pair, extractors, {"split": split, "seed": seed})
         if folder:
-            runs.check_writable(folder / "evaluation.html")
-        measured = {
-            by.label: Pair(*(with_features(side, by, cache, peers, show) for side in pair))
-            for by in extractors
-        }
-    if peers.rank > 0:
-        return None
-    results = _measure(chosen, pair, measured, seed, show)
-    record = _record(results, pair, extractors, {"split": split, "seed": seed})
-    if folder:
-        write_report(folder, record, _pictures(pair, measured))
-    return record
+            write_report(folder, record, _pictures(pair, measured))
+        return record
 
 
 def _beside(store: FrameStore) -> Path:

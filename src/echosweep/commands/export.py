@@ -5,8 +5,10 @@ OUT/model/                  the weights, config.yaml, and the model card
 OUT/guide/, sample.yaml     what guides them, if anything does, and how the images were drawn
 OUT/images/, png/, ...      a folder a format, with the dataset card
 
+OUT/export.json             signatures of what was asked for
+
 Invariant: OUT is whole or absent. Its parts are made in OUT.partial, each renamed when it is whole,
-so the same call again makes only what is missing.
+so the same call again makes only what is missing, over what a stop left of it.
 """
 
 import os
@@ -18,10 +20,9 @@ from typing import Any
 
 import yaml
 
-from echosweep import __version__, runs
+from echosweep import __version__, folders, runs
 from echosweep.config import check_choice
-from echosweep.data.store import FrameStore, partial_path
-from echosweep.data.writer import begin_partial
+from echosweep.data.store import FrameStore
 from echosweep.errors import UsageError
 from echosweep.export import FORMATS
 from echosweep.export.weights import copy_guide, copy_model, sampling
@@ -32,6 +33,14 @@ from echosweep.reporting.cards import dataset_card, front_page, model_card
 
 _EXAMPLES, _COLUMNS, _LEAST = 36, 12, 64  # images on a card, in a row, and pixels of each
 _RESERVE = 1.05  # folders and tables
+_ABOUT = "export.json"
+_PARTS = "|".join(["model", "guide", *(each.folder for each in FORMATS.values())])
+_FILE = r"[\w-]+\.(safetensors|json|yaml|md|png|csv|dcm|npy|avi)"
+# What may lie in OUT.partial: parts, whole (in content) or begun, and a store of fewer images.
+_NAMES = (
+    rf"(content/)?({_PARTS})/(Videos/)?({_FILE})?|content/(sample\.yaml|README\.md|export\.json)"
+    rf"|images\.partial/(\.lock|task\.json|content/({_FILE})?)?"
+)
 
 
 def export(
@@ -59,8 +68,12 @@ def export(
         "formats": chosen,
         "num": num,
     }
-    with begin_partial(out, task) as unfinished:
-        _check_room(unfinished, winner, chosen, num)
+    if _is_finished(out, task):
+        runs.note_finished(out)
+        return out
+    with folders.begun(out, task, _NAMES) as unfinished:
+        content = folders.content_path(out)
+        _check_room(content, winner, chosen, num)
         with show("weights", "folders") as progress:
             progress(0, 1)
             _make(unfinished / "model", partial(_write_model, winner, facts))
@@ -70,14 +83,23 @@ def export(
         for name in chosen:
             images = partial(_write_images, winner.images, name, facts, show)
             _make(unfinished / FORMATS[name].folder, images)
-        runs.write_text(unfinished / "sample.yaml", yaml.safe_dump(facts["sampling"]))
-        folders = {FORMATS[name].folder: name for name in chosen}
-        runs.write_text(unfinished / "README.md", front_page(facts, folders))
-        unfinished.rename(out)
-        for name in ("task.json", ".lock"):  # what only resuming needed
-            (out / name).unlink()
-    runs.fsync_directory(out.parent)
+        runs.write_text(content / "sample.yaml", yaml.safe_dump(facts["sampling"]))
+        kinds = {FORMATS[name].folder: name for name in chosen}
+        runs.write_text(content / "README.md", front_page(facts, kinds))
+        runs.write_record(content / _ABOUT, {"task": folders.signatures(task)})
+        folders.publish(out)
     return out
+
+
+def _is_finished(out: Path, task: dict[str, Any]) -> bool:
+    """Say whether `out` is this very export; raise UsageError that says what differs if another."""
+    try:
+        found = runs.read_record(out / _ABOUT, "remove it, or choose another --out")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    folders.check_same(out, found.get("task", {}), task)
+    folders.clear_published(out, _NAMES)
+    return True
 
 
 def _chosen(formats: Sequence[str]) -> list[str]:
@@ -117,36 +139,35 @@ def _facts(winner: Winner, num: int) -> dict[str, Any]:
     }
 
 
-def _check_room(unfinished: Path, winner: Winner, formats: Sequence[str], num: int) -> None:
+def _check_room(content: Path, winner: Winner, formats: Sequence[str], num: int) -> None:
     """Raise UsageError if what is still to be written does not fit on the disk."""
-    needed = _RESERVE * sum(_bytes(unfinished, winner, formats, num))
-    free = shutil.disk_usage(unfinished).free
+    needed = _RESERVE * sum(_bytes(content, winner, formats, num))
+    free = shutil.disk_usage(content).free
     if needed > free:
         raise UsageError(
-            f"there is no room for {needed / 1e6:,.0f} MB in {unfinished} ({free / 1e6:,.0f} MB "
+            f"there is no room for {needed / 1e6:,.0f} MB in {content} ({free / 1e6:,.0f} MB "
             "are free); free some space, choose another --out, or fewer --formats or --num"
         )
 
 
-def _bytes(unfinished: Path, winner: Winner, formats: Sequence[str], num: int) -> Iterator[int]:
+def _bytes(content: Path, winner: Winner, formats: Sequence[str], num: int) -> Iterator[int]:
     """Yield the bytes, at most, of each part that is not there."""
     for folder, weights in (("model", winner.model), ("guide", winner.guide)):
-        if weights and not (unfinished / folder).exists():
+        if weights and not (content / folder).exists():
             yield weights.path.with_suffix(".safetensors").stat().st_size
     for name in formats:
-        if not (unfinished / FORMATS[name].folder).exists():
+        if not (content / FORMATS[name].folder).exists():
             yield num * (winner.images.images[0].nbytes + FORMATS[name].overhead)
 
 
 def _make(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make a folder under another name; sync and rename it. Once is enough."""
-    if folder.exists():
+    """Let `write` make a folder, or go on with it; sync it and move it to the content, for once."""
+    whole = folder.parent / folders.CONTENT / folder.name
+    if whole.exists():
         return
-    unfinished = partial_path(folder)
-    shutil.rmtree(unfinished, ignore_errors=True)
-    write(unfinished)
+    write(folder)
     os.sync()  # once: a sync for each of 50,000 small files would take longer than writing them
-    unfinished.rename(folder)
+    folder.rename(whole)
 
 
 def _write_model(winner: Winner, facts: dict[str, Any], folder: Path) -> None:

@@ -53,7 +53,7 @@ def floor(
     if splits < 1 or seed < 0 or (num is not None and num < 2):
         raise UsageError(f"splits {splits} must be 1 or more, seed {seed} 0, num {num} 2 or more")
     if plot:
-        runs.check_writable(Path(plot))
+        runs.check_writable(Path(plot), runs.PNG)
     with world(config.device) as peers:
         extractors = build_extractors(config)
         opened = FrameStore.open(store)

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from echosweep import runs
+from echosweep import locks, runs
 from echosweep.config import Config, changes
 from echosweep.distributed import World, barrier
 from echosweep.errors import UsageError
@@ -29,7 +29,7 @@ _SAID = {
 @contextlib.contextmanager
 def claimed(out: Path, peers: World) -> Iterator[None]:
     """Hold the folder for the processes of this run."""
-    with runs.locked(out) if peers.rank == 0 else contextlib.nullcontext():
+    with locks.locked(out) if peers.rank == 0 else contextlib.nullcontext():
         barrier(peers)
         yield
 

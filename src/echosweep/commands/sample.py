@@ -13,7 +13,8 @@ from echosweep import compute, places, runs
 from echosweep.build import build_sampler, load_model, model_path
 from echosweep.config import SampleConfig, check_choice
 from echosweep.data.provenance import Knowledge
-from echosweep.data.store import INDEX_DTYPE, FrameStore, Preparation
+from echosweep.data.store import INDEX_DTYPE, MANIFEST, FrameStore, Preparation
+from echosweep.data.writer import find_finished
 from echosweep.diffusion.denoiser import Denoiser
 from echosweep.diffusion.samplers import nfe
 from echosweep.distributed import world
@@ -55,13 +56,16 @@ def sample(
     over where they are of the same task, so that only the others are drawn.
 
     The store takes over the preparation of the model's training data, so that the two may be
-    compared. Under `torchrun` processes share the work and only the first returns the store. Raises
-    UsageError for wrong settings or an `out` that is there already.
+    compared. Where `out` is the store already, only a missing `grid` is made. Under `torchrun`
+    processes share the work and only the first returns the store. Raises UsageError for wrong
+    settings or an `out` that is anything else.
     """
     _check_numbers(num, seed, batch)
-    places.check_free(Path(out))  # also known below, but maybe minutes of compiling later
+    out = Path(out)
+    if not (out / MANIFEST).is_file():
+        places.check_free(out)  # also known below, but maybe minutes of compiling later
     if grid:
-        runs.check_writable(Path(grid))
+        runs.check_writable(Path(grid), runs.PNG)
     config, path = SampleConfig.merge(config, settings), model_path(model)
     facts = checkpoint.read_facts(path)
     classes = facts.get("classes", [])
@@ -73,9 +77,13 @@ def sample(
         denoiser = load_model(model, str(peers.device))
         sampler = build_sampler(config, denoiser.framework)
         guide = build_guide(config, denoiser)
+        device_type = peers.device.type
+        task = {**_source(facts, config), "seeds": [seed, seed + num], "device": device_type}
+        if finished := _find_finished(out, task, _plans(config, precision, num, peers.device)):
+            runs.note_finished(out)
+            return _with_grid(finished, grid) if peers.rank == 0 else None
         plan = _prepare(denoiser, config, precision, num, peers.device)
-        how = {"device": peers.device.type, "compute": plan._asdict()}
-        task = {**_source(facts, config), "seeds": [seed, seed + num], **how}
+        task |= {"compute": plan._asdict()}
         draw = partial(
             draw_images,
             denoiser,
@@ -86,7 +94,7 @@ def sample(
         )
         with compute.arithmetic(precision, peers.device):
             store = write_images(
-                Path(out),
+                out,
                 draw,
                 range(seed, seed + num),
                 Preparation.from_json(facts["preparation"]),
@@ -98,9 +106,23 @@ def sample(
                 known=known if known and _same_but_seeds(known, task) else None,
                 about={"knows": _knowledge(facts, config).to_json()},
             )
-    if store and grid:
+    return _with_grid(store, grid) if store else None
+
+
+def _with_grid(store: FrameStore, grid: str | Path | None) -> FrameStore:
+    if grid:
         figures.save(figures.contact_sheet(store.images[:_GRID_IMAGES], 8), Path(grid))
     return store
+
+
+def _find_finished(
+    out: Path, task: dict[str, Any], plans: Sequence[compute.Plan]
+) -> FrameStore | None:
+    """Return the store `out` if it was made by this task, under any of these plans."""
+    found = runs.read_record(out / MANIFEST, "remove it") if (out / MANIFEST).is_file() else {}
+    made = found.get("source", {}).get("compute")
+    plan = next((plan for plan in plans if plan._asdict() == made), plans[0])
+    return find_finished(out, {**task, "compute": plan._asdict()})
 
 
 def _source(facts: dict[str, Any], config: SampleConfig) -> dict[str, Any]:
@@ -123,16 +145,25 @@ def _knowledge(facts: dict[str, Any], config: SampleConfig) -> Knowledge:
     return knows.join(Knowledge.of_model(checkpoint.read_facts(model_path(config.guidance))))
 
 
+def _plans(
+    config: SampleConfig, precision: str, num: int, device: torch.device
+) -> list[compute.Plan]:
+    """Return the plans that may come of these settings: compiling is tried, and can fail."""
+    calls = math.ceil(num / chunk(device)) * nfe(
+        config.sampler, config.steps, config.solver or "heun"
+    )
+    tried = [True] if compute.worth_compiling(config.compile, device, calls) else []
+    return [compute.Plan(precision, compiled) for compiled in (*tried, False)]
+
+
 def _prepare(
     denoiser: Denoiser, config: SampleConfig, precision: str, num: int, device: torch.device
 ) -> compute.Plan:
     """Make the network as fast as it gets, in place; return what of that changes bits."""
     compute.prepare(denoiser.network, precision)
-    calls = math.ceil(num / chunk(device)) * nfe(
-        config.sampler, config.steps, config.solver or "heun"
-    )
-    if not compute.worth_compiling(config.compile, device, calls):
-        return compute.Plan(precision, compiled=False)
+    plan = _plans(config, precision, num, device)[0]
+    if not plan.compiled:
+        return plan
     with compute.arithmetic(precision, device):
         return compute.Plan(precision, compile_for_sampling(denoiser))
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from echosweep import runs
+from echosweep import locks, runs
 from echosweep.config import check_choice
 from echosweep.data.provenance import Knowledge, Seen, check_order, count_seen, pair_notes
 from echosweep.data.store import FrameStore, check_comparable
@@ -86,34 +86,36 @@ def shift(
             check_folds(side, reference_side, repeats)
         folder = Path(out) if out else _beside(made["generated"])
         page = Path(html) if html else folder / "shift.html"
-        for file in (folder / "shift.json", page):
-            runs.check_writable(file)
+        runs.check_writable(folder / "shift.json")
+        runs.check_writable(page, runs.PAGE)
     if peers.rank > 0:
         return None
-    folds = {
-        name: make_folds(side, reference_side, repeats, seed) for name, side in columns.items()
-    }
-    folds |= _floor(Side(real, real.rows(split)), len(reference_side), repeats, seed, floor)
-    fits = _fit(folds, classifiers, settings, folder / "fits", peers.device, show)
-    with show("causes", "sets") as progress:
-        progress(0, len(columns))
-        record = _measured(folds, fits) | _explained(columns, reference_side)
-        progress(len(columns), len(columns))
-    seen = _seen(columns, real, split)
-    record |= {
-        "settings": asdict(settings) | {"repeats": repeats},
-        "seen": {name: found._asdict() for name, found in seen.items()},
-        "warnings": [
-            *_warnings(columns, reference_side, seen),
-            *_cautions(record, folds, settings, floor),
-        ],
-        "provenance": {name: side.describe() for name, side in columns.items()}
-        | {"reference": reference_side.describe() | {"split": split}}
-        | {"environment": runs.environment()},
-    }
-    runs.write_json(folder / "shift.json", record)
-    write_shift_page(page, record, _pictures(folds, fits, record))
-    return record | {"page": str(page)}
+    with locks.locked(folder):
+        runs.remove_temporaries(folder / "fits", alone=True)
+        folds = {
+            name: make_folds(side, reference_side, repeats, seed) for name, side in columns.items()
+        }
+        folds |= _floor(Side(real, real.rows(split)), len(reference_side), repeats, seed, floor)
+        fits = _fit(folds, classifiers, settings, folder / "fits", peers.device, show)
+        with show("causes", "sets") as progress:
+            progress(0, len(columns))
+            record = _measured(folds, fits) | _explained(columns, reference_side)
+            progress(len(columns), len(columns))
+        seen = _seen(columns, real, split)
+        record |= {
+            "settings": asdict(settings) | {"repeats": repeats},
+            "seen": {name: found._asdict() for name, found in seen.items()},
+            "warnings": [
+                *_warnings(columns, reference_side, seen),
+                *_cautions(record, folds, settings, floor),
+            ],
+            "provenance": {name: side.describe() for name, side in columns.items()}
+            | {"reference": reference_side.describe() | {"split": split}}
+            | {"environment": runs.environment()},
+        }
+        runs.write_json(folder / "shift.json", record)
+        write_shift_page(page, record, _pictures(folds, fits, record))
+        return record | {"page": str(page)}
 
 
 def _check(classifiers: Sequence[str], settings: FitSettings, repeats: int) -> None:

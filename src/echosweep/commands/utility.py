@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from echosweep import runs
+from echosweep import locks, runs
 from echosweep.config import check_choice
 from echosweep.data.provenance import Knowledge, Seen, check_order, count_seen, pair_notes
 from echosweep.data.store import FrameStore
@@ -69,12 +69,14 @@ def utility(
         )
         folder = Path(out) if out else made.path.with_name(made.path.name + ".utility")
         runs.check_writable(folder / "utility.json")
+        runs.check_writable(folder / "utility.png", runs.PNG)
     if peers.rank > 0:
         return None
     seen = count_seen(Knowledge.of_store(made), real, real.rows(test_split))
     settings = FitSettings(epochs, lr, batch, seed)
     fits = Fits(trial, folder / "fits", classifier, settings, peers.device)
-    with runs.locked(folder), show(f"utility for {label}", "images") as progress:
+    with locks.locked(folder), show(f"utility for {label}", "images") as progress:
+        runs.remove_temporaries(folder / "fits", alone=True)
         found = judge(trial, fits.outputs(repeats, progress))
         record = {
             **found,

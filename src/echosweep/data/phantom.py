@@ -19,7 +19,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from echosweep import machine, places, runs
+from echosweep import locks, machine, places, runs
 from echosweep import rng as seeds
 from echosweep.data.decoding import begin_worker, sparing_workers
 from echosweep.data.phantom_heart import Points, simpson
@@ -64,17 +64,19 @@ def phantom(
         "seed": seed,
     }
     _check_folder(out, settings)
-    with runs.locked(out):
+    if _is_finished(out, videos, seed):
+        runs.note_finished(out)
+        return out
+    with locks.locked(out):
+        runs.remove_temporaries(out, alone=True)
+        runs.remove_temporaries(out / "Videos", alone=True)
         runs.write_json(out / "phantom.json", settings)
-        for left in (out / "Videos").glob(".*.tmp"):
-            left.unlink()
         jobs = [(out, seed, index, frames, size) for index in range(videos)]
         todo = [job for job in jobs if not _path(out, seed, job[2]).exists()]
         kept = videos - len(todo)
         for done in _run(todo, workers, frames):
             progress(kept + done, videos, (kept + done) * frames)
         _write_tables(out, videos, frames, size, seed)
-        (out / ".lock").unlink()
     return out
 
 
@@ -157,8 +159,10 @@ def _check_folder(out: Path, settings: dict[str, Any]) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give the name of a folder to make")
     note = out / "phantom.json"
-    if not note.exists():
-        if out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
+    if (out / "Videos").is_symlink():
+        raise UsageError(f"{out / 'Videos'} is a link; give the name of a new folder")
+    if not note.is_file() or note.is_symlink():
+        if out.is_dir() and not all(map(_is_begun, out.iterdir())):
             raise UsageError(f"{out} holds something else; give the name of a new folder")
         return
     try:
@@ -172,6 +176,20 @@ def _check_folder(out: Path, settings: dict[str, Any]) -> None:
             f"{out} was made with other settings: {was}; give the same again to continue, "
             "or another folder"
         )
+
+
+def _is_begun(path: Path) -> bool:
+    """Say whether that is all a call leaves which is killed before it has written phantom.json."""
+    lock = path.name == locks.NAME and path.stat().st_size == 0
+    return not path.is_symlink() and (lock or path.match(".phantom.json.*.tmp"))
+
+
+def _is_finished(out: Path, videos: int, seed: int) -> bool:
+    """Say whether all is there, and nothing that making it leaves behind."""
+    made = {_path(out, seed, index) for index in range(videos)}
+    made |= {out / name for name in ("FileList.csv", "VolumeTracings.csv", "phantom.json")}
+    left = [out / locks.NAME, *out.glob(".*.tmp"), *out.glob("Videos/.*.tmp")]
+    return all(path.exists() for path in made) and not any(path.exists() for path in left)
 
 
 def _path(out: Path, seed: int, index: int) -> Path:

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from echosweep import machine, runs
+from echosweep import folders, machine, runs
 from echosweep.config import PrepareConfig
 from echosweep.data.decoding import Decoded, Task, decoded
 from echosweep.data.duplicates import Twins, find_twins
@@ -24,9 +24,9 @@ from echosweep.data.plan import Plan, make_plan
 from echosweep.data.preview import write_preview
 from echosweep.data.source import Clip
 from echosweep.data.splits import split_clips
-from echosweep.data.store import FrameStore, Preparation, Video, image_shape, partial_path
+from echosweep.data.store import FrameStore, Preparation, Video, image_shape
 from echosweep.data.summary import Result, summarise
-from echosweep.data.writer import StoreWriter
+from echosweep.data.writer import StoreWriter, find_finished
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import Progress, silent
 
@@ -51,8 +51,8 @@ def prepare(
 ) -> FrameStore:
     """Turn the videos in `source` into the frame store `out` and return it.
 
-    An interrupted call continues when it is made again. What was decided about videos, patients
-    and splits is in the store's manifest under "summary".
+    An interrupted call continues when it is made again, and that of a finished store returns it.
+    What was decided about videos, patients and splits is in its manifest under "summary".
 
     Args:
         source: A folder or a file with videos.
@@ -79,6 +79,9 @@ def prepare(
     facts = _facts(plan)
     preparation = Preparation(options.size, options.channels, options.fit, options.filter)
     task = facts | {"preparation": asdict(preparation), "clips": _signature(plan.clips)}
+    if finished := find_finished(out, task):
+        runs.note_finished(out)
+        return finished
     with _disk_full_explained(out), StoreWriter(out, preparation, task) as writer:
         how = Task(facts["kind"], options.every, preparation, Limits.of(options))
         _write(writer, plan, how, workers, progress)
@@ -178,9 +181,17 @@ def _fault(plan: Plan, clip: Clip, fault: str) -> str:
 
 
 def _signature(clips: Sequence[Clip]) -> str:
-    """Return a signature of what is to be written: a resumed run must want the same."""
+    """Return a signature of what is to be written: a call that goes on must want the same."""
+    sizes: dict[Path, int] = {}
+    for file in {file for clip in clips for file in clip.parts or (clip.path,)}:
+        with contextlib.suppress(OSError):  # it is gone since it was listed: decoding will say so
+            sizes[file] = file.stat().st_size
     return runs.signature(
-        [[clip.name, clip.split, clip.patient, dict(clip.labels)] for clip in clips]
+        [
+            [clip.name, clip.split, clip.patient, dict(clip.labels)]
+            + [sizes.get(file) for file in clip.parts or (clip.path,)]
+            for clip in clips
+        ]
     )
 
 
@@ -210,7 +221,7 @@ def _check_excluded(
     if len(reasons) <= allowed * len(clips) + 1e-9:
         return
     shown = {clip.name: clip.name if plan.hashes else str(clip.path) for clip in clips}
-    partial = partial_path(out)
+    partial = folders.partial_path(out)
     mend = (
         f"Mend or remove them{f', delete {partial}' if partial.exists() else ''} and prepare again"
     )

@@ -57,6 +57,7 @@ def write_preview(plan: Plan, folder: Path) -> list[Path]:
 
 
 def _write(plan: Plan, look: str, clips: Sequence[Clip], path: Path) -> Path:
+    runs.check_writable(path, runs.PNG)
     chosen = clips[:: max(1, len(clips) // (_ACROSS * _DOWN))][: _ACROSS * _DOWN]
     down = -(-len(chosen) // _ACROSS)
     across = min(_ACROSS, len(chosen))

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,8 @@ def write_key(path: Path, before: Sequence[Clip], after: Sequence[Clip]) -> None
     table.writerow(["name", "patient", "file", "file_patient"])
     for old, new in zip(before, after, strict=True):
         table.writerow([new.name, new.patient or "", old.name, old.patient or ""])
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise UsageError(f"{path} is no plain file; give another name")
     if path.exists() and path.read_bytes() != text.getvalue().encode(errors="backslashreplace"):
         raise UsageError(f"{path} is there already, of other videos; give another name")
     try:

@@ -19,13 +19,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from echosweep import runs
+from echosweep import folders, runs
 from echosweep.errors import EchoSweepError, UsageError
 
 FORMAT = 1
 INDEX_DTYPE = np.dtype([("video", "<i4"), ("frame", "<i4")])
 SPLITS = ("train", "val", "test")
-FILES = ("images.npy", "index.npy", "videos.json")
+FILES, MANIFEST = ("images.npy", "index.npy", "videos.json"), "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ class FrameStore:
         Raises UsageError where no store is, EchoSweepError where one is damaged.
         """
         path = Path(path)
-        if not (path / "manifest.json").is_file():
+        if not (path / MANIFEST).is_file():
             raise UsageError(_why_no_store(path))
         try:
-            manifest = runs.read_record(path / "manifest.json", "copy or prepare the store again")
+            manifest = runs.read_record(path / MANIFEST, "copy or prepare the store again")
             if manifest["format"] != FORMAT:
                 raise UsageError(
                     f"{path} has store format {manifest['format']}, this version reads {FORMAT}; "
@@ -191,13 +191,8 @@ def image_shape(preparation: Preparation) -> tuple[int, ...]:
     return preparation.size if preparation.channels == 1 else (*preparation.size, 3)
 
 
-def partial_path(out: Path) -> Path:
-    """Return where the unfinished store of `out` lives."""
-    return out.with_name(out.name + ".partial")
-
-
 def _why_no_store(path: Path) -> str:
-    if partial_path(path).exists():
+    if folders.partial_path(path).exists():
         return f"{path} is not finished; run the command that makes it again, it will continue"
     if not path.exists():
         make = runs.command_line("prepare", "SOURCE", "--out", path)

@@ -11,10 +11,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from echosweep import folders
+
 Identity = tuple[int, int]
 OWN = ".echosweep"
 """The file that marks a folder of pictures for the user, which is no source."""
-_STORES = (("manifest.json", "images.npy"), ("task.json", "journal.jsonl", "images.npy"))
+_STORES = (("manifest.json", "images.npy"), (folders.TASK, folders.CONTENT))
 
 
 @dataclass(frozen=True)

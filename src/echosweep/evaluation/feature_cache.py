@@ -8,7 +8,6 @@ CRC agrees, so torn writes and damaged files are computed again, never used.
 
 import os
 import shutil
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,8 +101,8 @@ def _read(path: Path, dtype: np.dtype[Any], width: int, rows: NDArray[np.int64])
 
 
 def _checks(features: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """Return the CRC-32 of each row, 1 in place of 0: that is how a missing one is marked."""
-    return np.array([zlib.crc32(row.tobytes()) or 1 for row in features], np.uint32)
+    """Return the checksum of each row."""
+    return np.array([runs.checksum(row.tobytes()) for row in features], np.uint32)
 
 
 def _written(

@@ -36,7 +36,7 @@ echosweep prepare . --out STORE --every 1 --size HEIGHTxWIDTH
 
 def write(store: FrameStore, num: int, out: Path, progress: Progress) -> None:
     """Write the first `num` images as `out`/Videos/synthetic-NNNNNN.avi, with the tables."""
-    (out / "Videos").mkdir(parents=True)
+    (out / "Videos").mkdir(parents=True, exist_ok=True)
     with (out / "VolumeTracings.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerow(TRACINGS)
     with (out / "FileList.csv").open("w", newline="", encoding="utf-8") as file:

@@ -46,7 +46,7 @@ def check() -> None:
 
 def write(store: FrameStore, num: int, out: Path, progress: Progress) -> None:
     """Write the first `num` images as `out`/NNNNNN.dcm."""
-    out.mkdir()
+    out.mkdir(exist_ok=True)
     for picture in each(store, num, progress):
         dataset = _dataset(store, picture)
         dataset.save_as(out / f"{picture.name}.dcm", enforce_file_format=True)

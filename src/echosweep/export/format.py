@@ -53,7 +53,8 @@ def nothing() -> None:
 class Format(NamedTuple):
     """A row of FORMATS. folder: its name in an export. about: what lies there, in Markdown.
 
-    write(store, num, out, progress) makes the folder `out` of the first `num` images. check raises
+    write(store, num, out, progress) makes the folder `out` of the first `num` images, over what an
+    interrupted call left there. check raises
     UsageError where something is lacking that it needs. overhead: bytes a file, beside its pixels.
     """
 

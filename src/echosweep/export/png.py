@@ -24,7 +24,7 @@ images = load_dataset("imagefolder", data_dir=".")
 
 def write(store: FrameStore, num: int, out: Path, progress: Progress) -> None:
     """Write the first `num` images as `out`/NNNNNN.png, with metadata.csv."""
-    out.mkdir()
+    out.mkdir(exist_ok=True)
     rows: list[dict[str, Any]] = []
     for picture in each(store, num, progress):
         words = PngInfo()

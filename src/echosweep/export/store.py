@@ -27,7 +27,7 @@ def write(store: FrameStore, num: int, out: Path, progress: Progress) -> None:
     if num < len(store):
         drop_rows(store, np.arange(num, len(store)), out, {"why": f"the first {num} were wanted"})
     else:
-        out.mkdir()
+        out.mkdir(exist_ok=True)
         for name in (*FILES, "manifest.json"):
             shutil.copyfile(store.path / name, out / name)
         FrameStore.open(out)  # reads every byte again

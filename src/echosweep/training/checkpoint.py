@@ -4,37 +4,43 @@ Each NAME.safetensors has a NAME.json beside it with the SHA-256 of the first; t
 last, so a pair is complete if its JSON exists. A flipped bit is found before a weight is used.
 """
 
-import re
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from echosweep import runs
 from echosweep.errors import EchoSweepError, UsageError
+from echosweep.training.tensor_file import parts
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write `tensors` to path.safetensors and `facts` with its SHA-256 to path.json, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    weights = _weights(path)
-    temporary = weights.with_name(f".{weights.name}.tmp")
-    try:
-        with runs.usual_mode(temporary):
-            save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary)
-        runs.sync_file(temporary)
-        digest = runs.sha256_file(temporary)
-        _facts(path).unlink(missing_ok=True)
-        temporary.replace(weights)
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else 0, str(error), str(weights)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    runs.write_record(_facts(path), {**facts, "sha256": digest})
+    digest = hashlib.sha256()
+
+    def write(file: BinaryIO) -> None:
+        for part in parts(tensors):
+            file.write(part)
+            digest.update(part)
+        file.flush()
+        os.fsync(file.fileno())
+        _facts(path).unlink(missing_ok=True)  # the old ones, once the new weights are whole
+
+    runs.atomic_write(_weights(path), write)
+    runs.write_record(_facts(path), {**facts, "sha256": digest.hexdigest()})
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of the file that `save` writes of `tensors`."""
+    found = hashlib.sha256()
+    for part in parts(tensors):
+        found.update(part)
+    return found.hexdigest()
 
 
 def read_facts(path: Path, fix: str = "copy the run again") -> dict[str, Any]:
