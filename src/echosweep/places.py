@@ -84,6 +84,21 @@ def is_free(folder: Path) -> bool:
     return not fixed and not any(folder.iterdir())
 
 
+def check_no_way_out(folder: Path) -> None:
+    """Raise UsageError for a link in a folder, or below, that leads out of it.
+
+    What is written or removed under a name of ours would be somebody else's.
+    """
+    home = folder.resolve()
+    for place, folders, files in os.walk(home):
+        for path in (Path(place) / name for name in (*folders, *files)):
+            if path.is_symlink() and home not in path.resolve().parents:
+                raise UsageError(
+                    f"{path} is a link that leads out of {folder}; put what it names there in its "
+                    "place, or remove it"
+                )
+
+
 def check_free(folder: Path, option: str = "--out") -> None:
     """Raise UsageError unless a folder can be made under that name; see `is_free`."""
     if not is_free(folder):

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, Self
 
 from echosweep import machine, places
 from echosweep.errors import EchoSweepError, UsageError
+from echosweep.text import printable
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHUNK = 1 << 22
@@ -152,10 +153,22 @@ def write_record(path: Path, value: Mapping[str, Any]) -> None:
     write_json(path, {**value, "signature": signature(value)})
 
 
-def read_record(path: Path, fix: str) -> dict[str, Any]:
+def read_signed(path: Path, fix: str) -> dict[str, Any]:
+    """Return what `write_record` wrote; as `read_record`, but it must have its signature."""
+    return read_record(path, fix, signed=True)
+
+
+def read_record(path: Path, fix: str, *, signed: bool = False) -> dict[str, Any]:
     """Return a JSON mapping, checked against its signature where it has one.
 
-    Raises EchoSweepError, which `fix` ends, if it is damaged; FileNotFoundError passes.
+    Args:
+        path: The file.
+        fix: What to do where it is damaged: the end of the error.
+        signed: Refuse one without a signature.
+
+    Raises:
+        EchoSweepError: It is damaged.
+        FileNotFoundError: It is not there.
     """
     try:
         value = json.loads(path.read_bytes())
@@ -165,7 +178,8 @@ def read_record(path: Path, fix: str) -> dict[str, Any]:
         raise EchoSweepError(f"{path} is damaged ({error}); {fix}") from None
     if not isinstance(value, dict):
         raise EchoSweepError(f"{path} is damaged (it holds no mapping); {fix}")
-    if value.pop("signature", signature(value)) != signature(value):
+    kept = value.pop("signature", None if signed else signature(value))
+    if kept != signature(value):
         raise EchoSweepError(f"{path} does not match its signature: it was changed; {fix}")
     return value
 
@@ -215,7 +229,7 @@ def cache_folder(given: str | Path | None) -> Path:
 
 @cache
 def _note_once(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 @contextlib.contextmanager
