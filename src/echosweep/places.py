@@ -66,10 +66,10 @@ def home_is_private() -> bool:
 
 
 def made(folder: Path) -> Path | None:
-    """Return the folder, ~ expanded, made if need be; None if it cannot be written."""
+    """Return the folder, ~ expanded, made if need be, for its owner alone; None if it cannot be."""
     try:
         folder = folder.expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # the latter: no home is known
         return None
     return folder if os.access(folder, os.W_OK) else None

@@ -15,7 +15,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, Self
 from echosweep import machine, places
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.text import printable
+from echosweep.vocabulary import nameless
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHUNK = 1 << 22
@@ -210,7 +211,8 @@ def cache_folder(given: str | Path | None) -> Path:
     """Return the folder for caches: the one given, ECHOSWEEP_CACHE, or ~/.cache/echosweep.
 
     Who has no home that can be written gets a private folder in the temporary directory, with a
-    note. It is made here: a folder that cannot be written is a UsageError now, not hours later.
+    note. It is made here, for its owner alone, as features are of patients; one that is there keeps
+    its mode. A folder that cannot be written is a UsageError now, not hours later.
     """
     given = given or os.environ.get("ECHOSWEEP_CACHE")
     folder = places.made(Path(given or "~/.cache/echosweep"))
@@ -289,7 +291,7 @@ def environment() -> dict[str, Any]:
     packages = ("echosweep", "torch", "numpy", "av", "safetensors")
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": _nameless(sys.argv),
+        "command": nameless(sys.argv),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": machine.cpu_name(),
@@ -298,24 +300,6 @@ def environment() -> dict[str, Any]:
         "packages": {name: _version(name) for name in packages},
         "commit": _commit(),
     }
-
-
-def _nameless(words: Sequence[str]) -> list[str]:
-    """Return a command line without the names of files: these may say whose data they are.
-
-    Options, numbers and plain words stay; a word that is a path, or could be one, is "<path>".
-    """
-    program = [Path(word).name for word in words[:1]]
-    return program + [_without_path(word) for word in words[1:]]
-
-
-def _without_path(word: str) -> str:
-    option, equals, value = word.partition("=")
-    if word.startswith("-") and equals:
-        return f"{option}={_without_path(value)}"
-    there = any(Path(word + unfinished).exists() for unfinished in ("", ".partial"))
-    is_path = there or os.sep in word or "." in word.strip(".0123456789")
-    return "<path>" if is_path and not word.startswith("-") else word
 
 
 def _version(package: str) -> str | None:
