@@ -197,7 +197,7 @@ def load_discriminator(path: str | Path, device: str = "cpu") -> TrainedDiscrimi
     with _described(path):
         _check_kind(path, facts, "discriminator")
         if facts["features"]:  # what is not trained lies beside the epochs, once
-            tensors |= checkpoint.load((name.parent / facts["features"]).resolve())[0]
+            tensors |= checkpoint.load(checkpoint.features_of(name, facts["features"]))[0]
         discriminator = build_discriminator(
             DiscriminatorConfig.make(facts["config"]), facts["guides"]
         )

@@ -2,17 +2,25 @@
 
 Under `torchrun` (or any launcher that sets RANK and WORLD_SIZE) processes join by nccl on GPUs and
 gloo on CPUs; without a launcher there is one process and every function here is free.
+Invariant: processes of one machine speak over loopback alone, unless a variable says otherwise.
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import distributed
 
+from echosweep import machine
 from echosweep.devices import pick_device
+
+MEETING = "ECHOSWEEP_MEETING"  # a folder in which processes of one machine meet, in place of a port
+_LOOPBACK = {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+_meetings = itertools.count()  # every process joins as often as the others
 
 
 class World(NamedTuple):
@@ -26,7 +34,7 @@ class World(NamedTuple):
 @contextlib.contextmanager
 def world(device: str | None = None) -> Iterator[World]:
     """Join the processes that the launcher started; leave them at the end."""
-    picked, size = pick_device(device), int(os.environ.get("WORLD_SIZE", "1"))
+    picked, size = pick_device(device), machine.number("WORLD_SIZE", 1)
     if picked.type == "cuda":
         torch.cuda.set_device(picked)
     if size == 1:
@@ -35,12 +43,23 @@ def world(device: str | None = None) -> Iterator[World]:
     if distributed.is_initialized():  # one command within another: they have joined already
         yield World(distributed.get_rank(), size, picked)
         return
-    distributed.init_process_group("nccl" if picked.type == "cuda" else "gloo")
+    distributed.init_process_group("nccl" if picked.type == "cuda" else "gloo", **_meeting(size))
     try:
         yield World(distributed.get_rank(), distributed.get_world_size(), picked)
         distributed.barrier()
     finally:
         distributed.destroy_process_group()
+
+
+def _meeting(size: int) -> dict[str, Any]:
+    """Return where the processes meet, {} where the launcher's variables say so."""
+    if machine.number("LOCAL_WORLD_SIZE", 0) == size:
+        for name, value in _LOOPBACK.items():
+            os.environ.setdefault(name, value)
+    if MEETING not in os.environ:
+        return {}
+    file = Path(os.environ[MEETING]).absolute() / str(next(_meetings))
+    return {"init_method": file.as_uri(), "rank": machine.number("RANK", 0), "world_size": size}
 
 
 def agree(world: World, values: list[float]) -> list[float]:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from echosweep.errors import UsageError
+
 _OWN_GROUPS = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
 _UNREADABLE = (OSError, ValueError, IndexError, ZeroDivisionError)
@@ -30,8 +32,19 @@ def free_memory() -> int | None:
     with contextlib.suppress(*_UNREADABLE):
         fields = Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()
         free.append(int(fields[0]) * 1024)
-    peers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    peers = max(1, number("LOCAL_WORLD_SIZE", 1))
     return max(0, min(free)) // peers if free else None
+
+
+def number(variable: str, default: int) -> int:
+    """Return the whole number that a launcher set in the environment; raise UsageError for text."""
+    given = os.environ.get(variable, "").strip() or str(default)
+    if not (given.isascii() and given.isdigit()):
+        raise UsageError(
+            f"{variable}={given} in the environment must be a whole number, as torchrun sets it; "
+            f"unset {variable}"
+        )
+    return int(given)
 
 
 def cpu_name() -> str | None:

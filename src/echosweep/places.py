@@ -66,10 +66,10 @@ def home_is_private() -> bool:
 
 
 def made(folder: Path) -> Path | None:
-    """Return the folder, ~ expanded, made if need be; None if it cannot be written."""
+    """Return the folder, ~ expanded, made if need be, for its owner alone; None if it cannot be."""
     try:
         folder = folder.expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # the latter: no home is known
         return None
     return folder if os.access(folder, os.W_OK) else None
@@ -82,6 +82,21 @@ def is_free(folder: Path) -> bool:
     # What is renamed to it replaces it, which neither a link, a disk nor this very folder allows.
     fixed = folder.is_symlink() or folder.is_mount() or folder.resolve() == Path.cwd()
     return not fixed and not any(folder.iterdir())
+
+
+def check_no_way_out(folder: Path) -> None:
+    """Raise UsageError for a link in a folder, or below, that leads out of it.
+
+    What is written or removed under a name of ours would be somebody else's.
+    """
+    home = folder.resolve()
+    for place, folders, files in os.walk(home):
+        for path in (Path(place) / name for name in (*folders, *files)):
+            if path.is_symlink() and home not in path.resolve().parents:
+                raise UsageError(
+                    f"{path} is a link that leads out of {folder}; put what it names there in its "
+                    "place, or remove it"
+                )
 
 
 def check_free(folder: Path, option: str = "--out") -> None:

@@ -10,6 +10,9 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
+from echosweep.streams import console
+from echosweep.text import printable
+
 _SECONDS_BETWEEN_LINES = 15.0
 
 
@@ -56,19 +59,18 @@ def bar(title: str, unit: str) -> Iterator[Progress]:
 
 @contextlib.contextmanager
 def _live_bar(title: str, unit: str) -> Iterator[Progress]:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True)) as live:
-        task = live.add_task(title, total=None, rate="")
+    with Bar(*columns, console=console(stderr=True)) as live:
+        task = live.add_task(printable(title), total=None, rate="")
         rate = _Rate(unit)
 
         def progress(done: int, total: int, units: float | None = None) -> None:
@@ -90,7 +92,11 @@ def _lines(title: str, unit: str) -> Progress:
         last = now
         left = (now - started) / (done - first) * (total - done) if done > first else float("nan")
         eta = f", {left:.0f} s left" if 0 < left < float("inf") else ""
-        print(f"{title}: {done}/{total}, {rate(done, units)}{eta}", file=sys.stderr, flush=True)
+        print(
+            f"{printable(title)}: {done}/{total}, {rate(done, units)}{eta}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     return progress
 

@@ -19,7 +19,7 @@ import stat
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,8 @@ from typing import Any, BinaryIO, Self
 
 from echosweep import machine, places
 from echosweep.errors import EchoSweepError, UsageError
+from echosweep.text import printable
+from echosweep.vocabulary import nameless
 
 PNG, PAGE = b"\x89PNG\r\n\x1a\n", b"<!doctype html>"  # how files begin that may be overwritten
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -159,10 +161,22 @@ def write_record(path: Path, value: Mapping[str, Any]) -> None:
     write_json(path, {**value, "signature": signature(value)})
 
 
-def read_record(path: Path, fix: str) -> dict[str, Any]:
+def read_signed(path: Path, fix: str) -> dict[str, Any]:
+    """Return what `write_record` wrote; as `read_record`, but it must have its signature."""
+    return read_record(path, fix, signed=True)
+
+
+def read_record(path: Path, fix: str, *, signed: bool = False) -> dict[str, Any]:
     """Return a JSON mapping, checked against its signature where it has one.
 
-    Raises EchoSweepError, which `fix` ends, if it is damaged; FileNotFoundError passes.
+    Args:
+        path: The file.
+        fix: What to do where it is damaged: the end of the error.
+        signed: Refuse one without a signature.
+
+    Raises:
+        EchoSweepError: It is damaged.
+        FileNotFoundError: It is not there.
     """
     try:
         value = json.loads(path.read_bytes())
@@ -172,7 +186,8 @@ def read_record(path: Path, fix: str) -> dict[str, Any]:
         raise EchoSweepError(f"{path} is damaged ({error}); {fix}") from None
     if not isinstance(value, dict):
         raise EchoSweepError(f"{path} is damaged (it holds no mapping); {fix}")
-    if value.pop("signature", signature(value)) != signature(value):
+    kept = value.pop("signature", None if signed else signature(value))
+    if kept != signature(value):
         raise EchoSweepError(f"{path} does not match its signature: it was changed; {fix}")
     return value
 
@@ -225,7 +240,8 @@ def cache_folder(given: str | Path | None) -> Path:
     """Return the folder for caches: the one given, ECHOSWEEP_CACHE, or ~/.cache/echosweep.
 
     Who has no home that can be written gets a private folder in the temporary directory, with a
-    note. It is made here: a folder that cannot be written is a UsageError now, not hours later.
+    note. It is made here, for its owner alone, as features are of patients; one that is there keeps
+    its mode. A folder that cannot be written is a UsageError now, not hours later.
     """
     given = given or os.environ.get("ECHOSWEEP_CACHE")
     folder = places.made(Path(given or "~/.cache/echosweep"))
@@ -244,12 +260,12 @@ def cache_folder(given: str | Path | None) -> Path:
 
 def note_finished(out: Path) -> None:
     """Say that what was asked for is there, so that nothing was done."""
-    print(f"note: {out} is finished already", file=sys.stderr)
+    print(printable(f"note: {out} is finished already"), file=sys.stderr)
 
 
 @cache
 def _note_once(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 class StopSignal:
@@ -285,7 +301,7 @@ def environment() -> dict[str, Any]:
     packages = ("echosweep", "torch", "numpy", "av", "safetensors")
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": _nameless(sys.argv),
+        "command": nameless(sys.argv),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": machine.cpu_name(),
@@ -294,24 +310,6 @@ def environment() -> dict[str, Any]:
         "packages": {name: _version(name) for name in packages},
         "commit": _commit(),
     }
-
-
-def _nameless(words: Sequence[str]) -> list[str]:
-    """Return a command line without the names of files: these may say whose data they are.
-
-    Options, numbers and plain words stay; a word that is a path, or could be one, is "<path>".
-    """
-    program = [Path(word).name for word in words[:1]]
-    return program + [_without_path(word) for word in words[1:]]
-
-
-def _without_path(word: str) -> str:
-    option, equals, value = word.partition("=")
-    if word.startswith("-") and equals:
-        return f"{option}={_without_path(value)}"
-    there = any(Path(word + unfinished).exists() for unfinished in ("", ".partial"))
-    is_path = there or os.sep in word or "." in word.strip(".0123456789")
-    return "<path>" if is_path and not word.startswith("-") else word
 
 
 def _version(package: str) -> str | None:

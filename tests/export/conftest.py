@@ -160,6 +160,7 @@ def _write(
     about = {"identity": {"name": "demo"}, "data": data, "format": 1}
     runs.write_record(study / "study.json", about)
     results = {"search": {}, "shift": told, "final": {"winner": winner, "control": None}}
+    runs.write_text(study / "recipe.yaml", "stages: [{name: search}, {name: shift}, {name: final}]")
     for number, (kind, result) in enumerate(results.items()):
         runs.write_record(
             study / "stages" / f"{number:02d}-{kind}.json",

@@ -246,7 +246,7 @@ def test_a_winner_that_cannot_be_given_away_is_refused(
 
 
 def test_what_is_no_study_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EchoSweepError, match=r"is not a study \(no study\.json\)"):
+    with pytest.raises(EchoSweepError, match=r"is not a study: it has no study\.json"):
         export(tmp_path, tmp_path / "out")
 
 

@@ -1,5 +1,8 @@
 """Parts of a candidate: made once, by one process or by several."""
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +10,41 @@ import numpy as np
 from echosweep.commands.sample import sample
 from echosweep.config import FeatureConfig
 from echosweep.data.store import FrameStore
+from echosweep.distributed import MEETING
 from echosweep.progress import hidden
 from echosweep.study.candidate import Candidate
 from echosweep.study.trial import Trial
 from echosweep.study.workshop import Workshop
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[set[str]]:
+    """Collect where the processes that meet listen, as /proc/net/tcp has it."""
+    found, over = set[str](), threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.5):
+            sockets = set(_sockets())
+            for table in ("tcp", "tcp6"):
+                rows = map(str.split, Path("/proc/net", table).read_text().splitlines())
+                found.update(
+                    row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets
+                )
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _sockets() -> Iterator[str]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{MEETING}=".encode() in (process / "environ").read_bytes():
+                yield from (str(link.readlink()) for link in (process / "fd").iterdir())
 
 
 def test_several_processes_train_and_draw_what_one_draws(
@@ -19,7 +53,10 @@ def test_several_processes_train_and_draw_what_one_draws(
     study, trials = small_study
     candidate = Candidate.make(trials[0].params["candidate"])
     workshop = Workshop(study, small_store, FeatureConfig(), 2, hidden)
-    together = FrameStore.open(workshop.images(candidate, 10, 3))
+    with _listening() as heard:
+        together = FrameStore.open(workshop.images(candidate, 10, 3))
+    assert heard
+    assert all(address.startswith("0100007F:") for address in heard)  # loopback
     model = workshop.weights(candidate).with_suffix(".safetensors")
     alone = sample(model, tmp_path / "alone", num=10, seed=3, config=candidate.sample)
     assert alone is not None

@@ -27,6 +27,7 @@ from echosweep.cli.study import study
 from echosweep.errors import EchoSweepError
 from echosweep.places import prepare_user
 from echosweep.runs import NO_SPACE
+from echosweep.text import printable
 
 
 def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
@@ -82,7 +83,7 @@ _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 

@@ -16,6 +16,7 @@ from echosweep.config import (
     TrainConfig,
     registered,
 )
+from echosweep.text import printable
 
 
 def options_of(config: type[Config]) -> Any:
@@ -66,4 +67,4 @@ def read_config(kind: type[Config], path: Path | None, given: Any) -> Any:
 
 def print_json(value: Any) -> None:
     """Print `value` to stdout as indented JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(printable(json.dumps(value, indent=2, ensure_ascii=False), "\n"))

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from echosweep.cli.options import Many, print_json
 from echosweep.progress import bar
 from echosweep.runs import command_line
+from echosweep.text import printable
 
 study = App(
     name="study",
@@ -92,7 +93,7 @@ def run(
         storage=storage,
         retry_failed=retry_failed,
         show=bar,
-        say=lambda text: print(text, file=sys.stderr, flush=True),
+        say=lambda text: print(printable(text), file=sys.stderr, flush=True),
     )
     print(f"{page}: the report. Next: {command_line('export', out, '--out', 'DIR')}")
 

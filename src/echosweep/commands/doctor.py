@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from echosweep import machine
 from echosweep.errors import EchoSweepError
-from echosweep.streams import table
+from echosweep.streams import console, table
 
 _DECODERS = ("mjpeg", "h264", "hevc", "mpeg2video", "mpeg4", "gif", "vp9")
 _LOW_MEMORY_GB, _LOW_DISK_GB = 4, 10
@@ -48,19 +48,18 @@ def examine() -> list[Finding]:
 
 def print_table(findings: list[Finding]) -> None:
     """Print findings as a table, and the fixes below it: whole lines, to be copied."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False, markup=False)
+    out = console()
     colours = {"ok": "green", "note": "yellow", "missing": "red"}
     rows = table("", "what", "found")
     for finding in findings:
         state = Text(finding.state, style=colours[finding.state])
         rows.add_row(state, finding.what, finding.found)
-    console.print(rows)
+    out.print(rows)
     for finding in findings:
         if finding.fix:
-            console.print(f"\n{finding.what}: {finding.fix}", soft_wrap=True)
+            out.print(f"\n{finding.what}: {finding.fix}", soft_wrap=True)
 
 
 def _torch() -> Finding:

@@ -17,6 +17,7 @@ from echosweep.evaluation.features import Extractor
 from echosweep.evaluation.floor import spread
 from echosweep.evaluation.sets import FEW_GROUPS, Side
 from echosweep.runs import command_line
+from echosweep.streams import console, table
 
 
 def findings(epochs: Sequence[Epoch], distances: Mapping[str, Floats], by: str) -> dict[str, Any]:
@@ -88,21 +89,18 @@ def _warnings(reference: Side, by: str, n: int, dims: int) -> Iterator[str]:
 
 def print_table(record: Mapping[str, Any]) -> None:
     """Print what was found to stderr, and the next command."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console, metric = Console(stderr=True), record["metric"]
+    out, metric = console(stderr=True), record["metric"]
     halves = 2 * len(record["details"]["picked"])
-    table = Table(title=f"{metric}, {record['n']:,} images against as many real ones")
-    for column in ("epoch", metric, "error", "accuracy", f"chosen by, of {halves} halves"):
-        table.add_column(column)
+    title = f"{metric}, {record['n']:,} images against as many real ones"
+    columns = ("epoch", metric, "error", "accuracy", f"chosen by, of {halves} halves")
+    rows = table(*columns, title=title)
     for row in (*record["epochs"], {"epoch": UNGUIDED, **record["unguided"]}):
         accuracy = f"{row['accuracy']:.1%}" if row.get("accuracy") is not None else ""
         numbers = (f"{row['mean']:.4g}", f"{row['error']:.2g}", accuracy)
-        table.add_row(str(row["epoch"]), *numbers, str(row.get("chosen", "")))
-    console.print(table)
+        rows.add_row(str(row["epoch"]), *numbers, str(row.get("chosen", "")))
+    out.print(rows)
     for sentence in _sentences(record):
-        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+        out.print(sentence, soft_wrap=True)
 
 
 def _sentences(record: Mapping[str, Any]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from echosweep.evaluation.floor import floor_curve, largest_half
 from echosweep.evaluation.sets import Side
 from echosweep.progress import Show, hidden
 from echosweep.reporting import figures
+from echosweep.streams import console, table
 
 SPLITS = ("frame", "video")
 
@@ -100,14 +101,10 @@ def _few(n: int, label: str, dims: int) -> list[str]:
 
 def print_table(record: dict[str, Any]) -> None:
     """Print the floors to stderr as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"optimal distance, {record['n']:,} real images against as many")
-    for column in ("distance", "split by", "mean", "std", "at infinite N"):
-        table.add_column(column)
+    title = f"optimal distance, {record['n']:,} real images against as many"
+    rows = table("distance", "split by", "mean", "std", "at infinite N", title=title)
     for floor in record["floors"].values():
         for kind, curve in floor["by"].items():
             numbers = (curve["mean"], curve["std"], curve["infinity"])
-            table.add_row(floor["metric"], kind, *(f"{number:.4g}" for number in numbers))
-    Console(stderr=True).print(table)
+            rows.add_row(floor["metric"], kind, *(f"{number:.4g}" for number in numbers))
+    console(stderr=True).print(rows)

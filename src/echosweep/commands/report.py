@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from echosweep import runs
 from echosweep.data.store import FrameStore
 from echosweep.errors import EchoSweepError
+from echosweep.places import check_no_way_out
+from echosweep.reporting.study_checks import understood
 from echosweep.reporting.study_page import PAGE, write_study
 from echosweep.reporting.study_records import Study, read_study
+from echosweep.text import below
 
 Images = NDArray[np.uint8]
 _SHOWN = 36
@@ -25,21 +28,25 @@ def report(study: str | Path, out: str | Path | None = None) -> Path:
 
     Beside the page are every table as CSV, Tables 1 and 2 as LaTeX, every figure as PNG and PDF. A
     study that is not finished has a report too, which says what is missing. Raises UsageError where
-    no study is, EchoSweepError for a damaged record.
+    no study is, EchoSweepError for a record that is damaged or missing.
     """
-    folder = Path(out) if out else Path(study) / "report"
-    found = read_study(Path(study))
+    study = Path(study)
+    folder = Path(out) if out else study / "report"
+    check_no_way_out(study)
+    found = read_study(study)
     runs.check_writable(folder / PAGE)
-    pictures, notes = _pictures(found)
-    return write_study(folder, found, pictures, notes)
+    with understood(study):
+        pictures, notes = _pictures(found)
+        return write_study(folder, found, pictures, notes)
 
 
 def _pictures(study: Study) -> tuple[dict[str, Images], list[str]]:
     """Return images by what they are, evenly spread, and why some are not there."""
     pictures, notes = dict[str, Images](), list[str]()
-    for title, path, split in (("real, split test", study.data["path"], "test"), *_drawn(study)):
+    real = study.path / study.data["path"]
+    for title, path, split in (("real, split test", str(real), "test"), *_drawn(study)):
         try:
-            store = FrameStore.open(study.path / path, verify=False)
+            store = FrameStore.open(path, verify=False)
             if split and not _is_of(store, study):
                 raise EchoSweepError(
                     f"{path} holds other images than those of the study, or splits them otherwise"
@@ -63,7 +70,8 @@ def _drawn(study: Study) -> Iterator[tuple[str, str, None]]:
     for side in filter(None, (final["control"], final["winner"])):
         guided = side["candidate"]["sample"].get("guidance")
         title = "generated, with guidance" if guided else "generated"
-        yield title, side["shareable"] or side["measure"]["files"]["images"], None
+        kept = side["shareable"] or side["measure"]["files"]["images"]
+        yield title, str(below(study.path, kept, "the final stage")), None
 
 
 def _spread(store: FrameStore, rows: NDArray[np.int64]) -> Images:

@@ -12,11 +12,19 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from echosweep import runs
 from echosweep.config.messages import explain, nearest
 from echosweep.errors import UsageError
+from echosweep.text import NAME_RULE, is_name
 
 _PACKAGE = Path(__file__).parents[1]
 _SWITCHES = {"true": "on", "yes": "on", "on": "on", "false": "off", "no": "off", "off": "off"}
@@ -153,6 +161,13 @@ def split_at_commas(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
 
 
+def _is_name(value: str) -> str:
+    if not is_name(value):
+        raise UsageError(f"must be {NAME_RULE}")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_is_name)]  # may be part of a path
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from echosweep import runs
 from echosweep.config import SampleConfig, TrainConfig
 from echosweep.errors import EchoSweepError
+from echosweep.training import checkpoint
 
 _FIX = "copy the study again"
 _PLACES = (
@@ -51,7 +52,7 @@ def copy_guide(weights: Weights, out: Path) -> None:
     """Write what guides, a discriminator or a weaker model, to `out`/model."""
     features = weights.facts.get("features")
     if features:  # what a discriminator did not train lies beside its epochs
-        path = weights.path.parent / features
+        path = checkpoint.features_of(weights.path, features)
         _copy(Weights(path, runs.read_record(path.with_suffix(".json"), _FIX)), out / "features")
         weights = weights._replace(facts=weights.facts | {"features": "features"})
     _copy(weights, out / "model")

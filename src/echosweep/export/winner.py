@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from echosweep import runs
 from echosweep.data.store import FrameStore
 from echosweep.errors import UsageError
 from echosweep.export.weights import Weights, find_weights
+from echosweep.places import check_no_way_out
+from echosweep.reporting.study_checks import understood
+from echosweep.reporting.study_records import Study, read_study
+from echosweep.text import below
 
-Record = dict[str, Any]
+Record = Mapping[str, Any]
 _FIX = "run the study again"
 
 
@@ -46,20 +49,21 @@ def find_winner(study: Path) -> Winner:
     Raises UsageError for a folder that is no study, a study that is not finished or has no final
     stage, and a winner that was not searched for copies or has them still.
     """
-    try:
-        about = runs.read_record(study / "study.json", _FIX)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(
-            f"{study} is not a study (no study.json); give the folder of `echosweep study run`"
-        ) from None
-    stages = [runs.read_record(path, _FIX) for path in sorted(study.glob("stages/*.json"))]
+    check_no_way_out(study)
+    found = read_study(study)
+    with understood(study):
+        return _winner(found)
+
+
+def _winner(about: Study) -> Winner:
+    study, stages = about.path, about.stages
     final = _final(study, stages)
     images = _shareable(study, final)
     source = images.manifest["source"]
     guidance = source["sample"].get("guidance")
     return Winner(
-        name=about["identity"]["name"],
-        data=about["data"],
+        name=about.identity["name"],
+        data=dict(about.data),
         final=final,
         shift=next((s["result"] for s in stages if _is_done(s, "shift")), None),
         images=images,
@@ -97,7 +101,7 @@ def _shareable(study: Path, final: Mapping[str, Any]) -> FrameStore:
             f"images of {study}'s winner cannot be given away: copies of training images were not "
             f"sought{why}. Mend that, and run the final stage again"
         )
-    images = FrameStore.open(study / final["shareable"])
+    images = FrameStore.open(below(study, final["shareable"], "the final stage"))
     searched = copies["provenance"]["generated"]["content"]
     removed = [e for e in images.manifest.get("removed", []) if e["from"] == searched]
     if images.content != searched and not removed:

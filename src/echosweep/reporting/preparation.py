@@ -9,6 +9,8 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from echosweep.text import printable
+
 _TITLE = 10  # columns
 _MOST_NAMED = 20
 _NONE: Mapping[str, Any] = {"reasons": {}}
@@ -126,5 +128,5 @@ def _example(names: list[str]) -> str:
 def _wrap(title: str, value: str, columns: int) -> list[str]:
     indent = " " * (_TITLE + 2)
     return textwrap.wrap(
-        value, columns, initial_indent=f"{title:{_TITLE}}  ", subsequent_indent=indent
+        printable(value), columns, initial_indent=f"{title:{_TITLE}}  ", subsequent_indent=indent
     )

@@ -5,19 +5,23 @@ is made of; a stage is told by what it searches, not by its name. Invariant: not
 a study may be read while it runs.
 """
 
-import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from echosweep import runs
-from echosweep.config import SampleConfig, read_yaml
-from echosweep.errors import UsageError
+from echosweep.config import SampleConfig
+from echosweep.errors import EchoSweepError
+from echosweep.reporting.study_checks import (
+    FIX,
+    read_facts,
+    read_recipe,
+    read_result,
+    read_stages,
+)
 
 Record = Mapping[str, Any]
 Role = Literal["networks", "sampler", "training", "guidance"]
-_FIX = "run the study again to write it anew"
 _GUIDANCE = {*(f"sample.{name}" for name in SampleConfig.GUIDANCE), "weak", "epoch"}
 _GUIDANCE_PARTS = ("discriminator.", "discriminator_images")
 
@@ -69,36 +73,21 @@ _PAPERS = {
 def read_study(path: Path) -> Study:
     """Return the records in the folder of a study.
 
-    Raises UsageError where no study is, EchoSweepError for a damaged record.
+    Raises UsageError where no study is, EchoSweepError for a record that is damaged, or missing
+    although others depend on it.
     """
-    try:
-        study = runs.read_record(path / "study.json", _FIX)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(
-            f"{path} is no study: it has no study.json; name the folder that `echosweep study run` "
-            "wrote to"
-        ) from None
-    stages = tuple(
-        runs.read_record(file, _FIX) for file in sorted((path / "stages").glob("[0-9]*.json"))
-    )
-    recipe = path / "recipe.yaml"
-    return Study(
-        path,
-        study["identity"],
-        study["data"],
-        read_yaml(recipe) if recipe.exists() else {},
-        stages,
-        dict(_results(path, stages)),
-    )
+    facts, stages = read_facts(path), read_stages(path)
+    if not facts.get("identity", {}).get("name"):
+        raise EchoSweepError(f"{path / 'study.json'} names no recipe; {FIX}")
+    recipe, results = read_recipe(path), dict(_results(path, stages))
+    return Study(path, facts["identity"], facts.get("data", {}), recipe, tuple(stages), results)
 
 
-def _results(path: Path, stages: tuple[Record, ...]) -> Iterator[tuple[str, Record]]:
-    signatures = {trial["signature"]: None for stage in stages for trial in trials_of(stage)}
-    for signature in signatures:
-        with contextlib.suppress(FileNotFoundError):
-            result = runs.read_record(path / "trials" / signature / "result.json", _FIX)
-            if result["task"] == "measure":
-                yield signature, result
+def _results(path: Path, stages: Sequence[Record]) -> Iterator[tuple[str, Record]]:
+    """Yield what came out of each trial of the searches, once."""
+    rows = [row for stage in stages if stage["stage"] == "search" for row in trials_of(stage)]
+    for signature in dict.fromkeys(row["signature"] for row in rows if row["state"] == "complete"):
+        yield signature, read_result(path, signature)
 
 
 def trials_of(stage: Record) -> list[Record]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from echosweep.progress import bar
 from echosweep.study.launch import study
+from echosweep.text import printable
 
 _NEXT = """
 {page}: which model won, and why; open it in a browser
@@ -26,5 +27,5 @@ On your own videos (each command has --help):
 def demo(out: Path) -> None:
     """Run the study of the recipe `demo` in the folder `out`; say what to look at."""
     say = partial(print, file=sys.stderr, flush=True)
-    page = study("demo", out, show=bar, say=say)
+    page = study("demo", out, show=bar, say=lambda text: say(printable(text)))
     say(_NEXT.format(page=page, out=out))

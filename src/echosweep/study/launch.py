@@ -19,7 +19,9 @@ from echosweep.data.phantom import phantom
 from echosweep.data.prepare import prepare
 from echosweep.data.store import FrameStore
 from echosweep.errors import EchoSweepError, UsageError
+from echosweep.places import check_no_way_out
 from echosweep.progress import Show, hidden
+from echosweep.reporting.study_checks import read_facts
 from echosweep.study import BACKENDS
 from echosweep.study.backends import Settings
 from echosweep.study.checks import check
@@ -136,8 +138,9 @@ def _check_place(out: Path, recipe: Recipe, data: str | Path | None) -> None:
     if data is not None and recipe.data is not None:
         raise UsageError(f"recipe {recipe.name!r} makes its own data; leave --data out")
     if (out / "study.json").exists():
-        known = runs.read_record(out / "study.json", "choose another --out")["identity"]
-        _check_same(out, known, {**recipe.identity(), "images": known["images"]})
+        check_no_way_out(out)
+        known = read_facts(out)["identity"]
+        _check_same(out, known, {**recipe.identity(), "images": known.get("images")})
     elif out.exists() and any(path.name not in _BEFORE for path in out.iterdir()):
         raise UsageError(f"{out} is not empty and not a study; choose another --out")
 
@@ -185,8 +188,7 @@ def claim(out: Path, recipe: Recipe, store: FrameStore) -> None:
     identity = recipe.identity() | {"images": store.identity}
     path = out / "study.json"
     if path.exists():
-        known = runs.read_record(path, "choose another --out")["identity"]
-        _check_same(out, known, identity)
+        _check_same(out, read_facts(out)["identity"], identity)
     source = store.manifest.get("source", {})
     runs.write_record(
         path,

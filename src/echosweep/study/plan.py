@@ -23,7 +23,7 @@ from echosweep.data.splits import assign_splits
 from echosweep.data.store import FrameStore, Preparation, image_shape
 from echosweep.errors import UsageError
 from echosweep.progress import Show, hidden
-from echosweep.streams import table
+from echosweep.streams import console, table
 from echosweep.study import STAGES
 from echosweep.study.backends import Settings, local
 from echosweep.study.candidate import Candidate
@@ -239,8 +239,6 @@ def _notes(meter: "Meter", acts: Sequence[Act], gpus: int) -> Iterator[str]:
 
 def print_plan(plan: dict[str, Any]) -> None:
     """Print a plan as a table: stages, their trials, the total."""
-    from rich.console import Console
-
     columns = ("", "one device", f"{plan['workers']} at a time", "memory", "disk", "")
     rows = table(*columns)
     for stage in plan["stages"]:
@@ -252,11 +250,11 @@ def print_plan(plan: dict[str, Any]) -> None:
             rows.add_row(f"  and {len(stage['trials']) - _LINES} more", style="dim")
     total = plan["total"]
     rows.add_row(f"in all: {total['trials']} trials", *_numbers(total), style="bold")
-    console = Console(markup=False, highlight=False)
-    console.print(f"{plan['recipe']} on {plan['device']}, threads of a trial: {plan['threads']}")
-    console.print(rows)
+    out = console()
+    out.print(f"{plan['recipe']} on {plan['device']}, threads of a trial: {plan['threads']}")
+    out.print(rows)
     for note in plan["notes"]:
-        console.print(note, soft_wrap=True)
+        out.print(note, soft_wrap=True)
 
 
 def _numbers(row: dict[str, Any]) -> tuple[str, str, str, str]:

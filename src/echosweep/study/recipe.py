@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from echosweep.config import Config, FeatureConfig, Registry, check_choice, read_yaml
-from echosweep.config.base import Positive, PositiveInt
+from echosweep.config.base import Name, Positive, PositiveInt
 from echosweep.errors import UsageError
 from echosweep.study.candidate import Candidate
 
@@ -87,7 +87,7 @@ class StageEntry(Config):
 
     model_config = ConfigDict(extra="allow")
 
-    name: str
+    name: Name
     stage: Annotated[str, Registry("study", "STAGES")] = "search"
 
     @property
@@ -99,7 +99,7 @@ class StageEntry(Config):
 class Recipe(Config):
     """A study: data, what chooses, what is reported, and the stages."""
 
-    name: str
+    name: Name
     about: str
     cost: Cost | None = None
     reached: str | None = Field(None, description="the number that it reached, and where; or null")

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from echosweep import runs
-from echosweep.config import read_yaml
-from echosweep.errors import EchoSweepError, UsageError
+from echosweep.errors import EchoSweepError
 from echosweep.progress import Progress, Show, hidden, leads, silent
+from echosweep.reporting.study_checks import read_facts, read_recipe, read_stages
 from echosweep.study import trial
 
 STATES = ("complete", "running", "failed", "waiting")
 _SECONDS_BETWEEN_NEWS, _SECONDS_BETWEEN_LOOKS = 2.0, 0.2
 _RECENT = 20  # trials by which time is told
-_FIX = "run the study again to write it anew"
 
 
 def reporter(folder: Path) -> Show:
@@ -102,13 +101,12 @@ def stop(study: str | Path, *, timeout: float = 300.0, show: Show = hidden) -> d
 
 
 def check(study: str | Path) -> Path:
-    """Return the folder of a study; raise UsageError where there is none."""
+    """Return the folder of a study; raise UsageError where there is none.
+
+    Raises EchoSweepError for one that is damaged.
+    """
     path = Path(study)
-    if not (path / "study.json").exists():
-        raise UsageError(
-            f"{path} is not a study: it has no study.json; give the folder that "
-            "`echosweep study run` made"
-        )
+    read_facts(path)
     return path
 
 
@@ -154,9 +152,8 @@ def status(study: str | Path) -> dict[str, Any]:
 
 def _stages(study: Path) -> Iterator[Stage]:
     """Yield every stage of the recipe; one that has not begun has no trials."""
-    found = [runs.read_record(path, _FIX) for path in sorted((study / "stages").glob("*.json"))]
-    records = {record["name"]: record for record in found}
-    for entry in read_yaml(study / "recipe.yaml")["stages"]:
+    records = {record["name"]: record for record in read_stages(study)}
+    for entry in read_recipe(study)["stages"]:
         name, kind = entry["name"], entry.get("stage", "search")
         record = records.get(name, {"state": "waiting"})
         trials = [{**row, "state": _state(study, row)} for row in record.get("trials", [])]

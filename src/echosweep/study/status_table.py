@@ -8,14 +8,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from echosweep.runs import command_line
-from echosweep.streams import table
+from echosweep.streams import console, table
 from echosweep.study.status import STATES, status
+from echosweep.text import printable
 
 _SECONDS_BETWEEN_LOOKS, _SECONDS_WITHOUT_NEWS = 2.0, 60.0
 _LINES = 10  # of what runs, and of what failed
@@ -23,11 +24,11 @@ _LINES = 10  # of what runs, and of what failed
 
 def show(study: str | Path, live: bool = False) -> None:
     """Print where a study is; on a terminal and `live`, again every 2 s until it ends or Ctrl-C."""
-    console = Console(markup=False, highlight=False)
-    if not (live and console.is_terminal):
-        console.print(_page(status(study)))
+    out = console()
+    if not (live and out.is_terminal):
+        out.print(_page(status(study)))
         return
-    with Live(console=console, auto_refresh=False) as page, contextlib.suppress(KeyboardInterrupt):
+    with Live(console=out, auto_refresh=False) as page, contextlib.suppress(KeyboardInterrupt):
         while True:
             page.update(_page(found := status(study)), refresh=True)
             if found["state"] in ("done", "failed"):
@@ -43,8 +44,8 @@ def _page(found: dict[str, Any]) -> Group:
     parts: list[Table | Text] = [_stage_table(found["stages"])]
     if found["running"]:
         parts.append(_running_table(found["running"]))
-    parts += [Text("failed  " + line, style="red") for line in lines]
-    return Group(*parts, Text(_verdict(found)))
+    parts += [Text(printable(f"failed  {line}"), style="red") for line in lines]
+    return Group(*parts, Text(printable(_verdict(found))))
 
 
 def _stage_table(stages: list[dict[str, Any]]) -> Table:

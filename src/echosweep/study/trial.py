@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from echosweep import runs
+from echosweep.errors import EchoSweepError
+from echosweep.text import is_name
 
 _SECONDS_BETWEEN_TRIES = 0.02
 _FIX = "remove its folder to do the trial again"
+_FIX_STUDY = "its records were not written by EchoSweep"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ class Trial:
 
 
 def folder(study: Path, signature: str) -> Path:
-    """Return where a trial is kept."""
+    """Return where a trial is kept; raise EchoSweepError for what is no signature."""
+    if not is_name(signature):
+        raise EchoSweepError(f"{study} names a trial {signature!r}: {_FIX_STUDY}")
     return study / "trials" / signature
 
 
@@ -52,8 +57,12 @@ def put(study: Path, trial: Trial) -> Path:
 
 def get(study: Path, signature: str) -> Trial:
     """Return the trial of that name."""
-    record = runs.read_record(folder(study, signature) / "trial.json", _FIX)
-    return Trial(record["task"], record["params"])
+    path = folder(study, signature) / "trial.json"
+    record = runs.read_signed(path, _FIX)
+    trial = Trial(record.get("task", ""), record.get("params", {}))
+    if trial.signature != signature:
+        raise EchoSweepError(f"{path} is of another trial, {trial.signature}; {_FIX}")
+    return trial
 
 
 def result(study: Path, trial: Trial | str) -> dict[str, Any] | None:
@@ -61,7 +70,10 @@ def result(study: Path, trial: Trial | str) -> dict[str, Any] | None:
     path = folder(study, trial if isinstance(trial, str) else trial.signature)
     for name, state in (("result.json", "complete"), ("error.json", "failed")):
         with contextlib.suppress(FileNotFoundError):
-            return {"state": state, **runs.read_record(path / name, _FIX)}
+            found = runs.read_signed(path / name, _FIX)
+            if found.get("trial", path.name) != path.name:
+                raise EchoSweepError(f"{path / name} is of another trial; {_FIX}")
+            return {"state": state, **found}
     return None
 
 

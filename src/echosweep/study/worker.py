@@ -13,13 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from echosweep import runs
+from echosweep import runs, streams
 from echosweep.config import FeatureConfig
+from echosweep.errors import EchoSweepError
+from echosweep.reporting.study_checks import read_facts
 from echosweep.study.backends import BUSY, DONE, FAILED, FULL, STOPPED
 from echosweep.study.status import reporter
 from echosweep.study.trial import claimed, folder, get, result
 
-_FIX = "run the study again"
 _PATIENCE = 5.0  # seconds: who held it may be saving, its starter gone
 
 
@@ -53,7 +54,7 @@ def _do(study: Path, signature: str) -> dict[str, Any]:
     from echosweep.study.workshop import Workshop
 
     prepare_process()
-    facts = runs.read_record(study / "study.json", _FIX)
+    facts = read_facts(study)
     trial = get(study, signature)
     features = FeatureConfig.make({**facts["features"], "cache": study / "features"})
     workshop = Workshop(
@@ -63,7 +64,10 @@ def _do(study: Path, signature: str) -> dict[str, Any]:
         min(facts["gpus"], device_count()),
         reporter(folder(study, signature)),
     )
-    return {"task": trial.task, **TASKS[trial.task](workshop, **trial.params)}
+    if trial.task not in TASKS:
+        raise EchoSweepError(f"trial {signature} is of no known task: {trial.task!r}")
+    found = TASKS[trial.task](workshop, **trial.params)
+    return {"task": trial.task, "trial": signature, **found}
 
 
 def _fail(path: Path, error: Exception) -> int:
@@ -108,6 +112,7 @@ def work_until_asked(study: Path, signature: str, wait_for_end: Callable[[], obj
 
 def main() -> None:
     """Do the trial that the command line names."""
+    streams.prepare()
     study, signature = sys.argv[1:]
     sys.exit(work_until_asked(Path(study), signature, _read_to_the_end))
 

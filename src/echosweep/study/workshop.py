@@ -9,8 +9,6 @@ import contextlib
 import fcntl
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from echosweep.commands.train import train
 from echosweep.config import FeatureConfig, SampleConfig, TrainConfig
 from echosweep.errors import EchoSweepError
 from echosweep.progress import Progress, Show
+from echosweep.study import several
 from echosweep.study.candidate import Candidate
 from echosweep.study.commands import discriminate_command, sample_command, train_command
 from echosweep.study.recipe import DISCRIMINATOR_SEED
@@ -33,7 +32,7 @@ from echosweep.training.posthoc_ema import stored_tracks
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where parts are made, and of what. gpus: more than one are used by `torchrun`."""
+    """Where parts are made, and of what. gpus: several are used by a process each."""
 
     study: Path
     data: Path
@@ -148,15 +147,7 @@ class Workshop:
         if self.gpus <= 1:
             here()
             return
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self.gpus}"]
-        with subprocess.Popen([sys.executable, *launcher, "-m", *words]) as process:
-            try:
-                code = process.wait()
-            except KeyboardInterrupt:
-                process.terminate()
-                process.wait()
-                raise
-        if code:
+        if code := several.run(words, self.gpus):
             raise EchoSweepError(f"`{' '.join(words[:2])}` on {self.gpus} GPUs ended with {code}")
 
     @contextlib.contextmanager

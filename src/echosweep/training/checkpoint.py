@@ -43,6 +43,16 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
+def features_of(path: Path, name: str) -> Path:
+    """Return the checkpoint of what a discriminator did not train, as the one at `path` names it.
+
+    Raises EchoSweepError for a name that leads elsewhere than beside the discriminator.
+    """
+    if name not in ("features", "../features"):
+        raise EchoSweepError(f"{path} names {name!r} as its features; write it anew")
+    return (path.parent / name).resolve()
+
+
 def read_facts(path: Path, fix: str = "copy the run again") -> dict[str, Any]:
     """Return what path.json says; raise UsageError if there is none, EchoSweepError if broken."""
     try:

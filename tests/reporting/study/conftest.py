@@ -5,6 +5,7 @@ their records is felt; the searches are closed forms, so that what a table must 
 """
 
 import copy
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ class Writer:
     def begin(self, name: str | None = None) -> None:
         """Write study.json and recipe.yaml. name: of the data."""
         real = FrameStore.open(self.stores["real"], verify=False)
+        for kept in ("made", "guided"):
+            shutil.copytree(self.stores[kept], self.path / "images" / kept)
         identity = {"name": "small", "seed": 0, "features": ["random"]}
         data = {"path": str(real.path), "content": real.content, "name": name}
         runs.write_record(
@@ -114,11 +117,11 @@ class Writer:
     def _finished(self, candidate: Candidate, store: str) -> Record:
         own = self._measured(candidate, "test") | _distances(self.records[store])
         return {
-            "measure": own | {"files": {"images": str(self.stores[store])}},
+            "measure": own | {"files": {"images": f"images/{store}"}},
             **{"record": self.records[store], "candidate": own["candidate"]},
             "paper": {"split": "train", "n": 112, **_distances(self.records["published"])},
             "copies": {k: v for k, v in self.records["copies"].items() if k != "images"},
-            "shareable": str(self.stores[store]),
+            "shareable": f"images/{store}",
         }
 
     def _row(self, signature: str, changes: Record, proposal: Record, number: int) -> Record:

@@ -263,7 +263,7 @@ def test_the_papers_numbers_are_on_no_other_page(page: Any) -> None:
 
 
 def test_what_is_no_study_is_refused(tmp_path: Path, unfinished: Path) -> None:
-    with pytest.raises(UsageError, match=r"no study: it has no study\.json"):
+    with pytest.raises(UsageError, match=r"is not a study: it has no study\.json"):
         report(tmp_path)
     (unfinished / "stages" / "00-networks.json").write_text("{")
     with pytest.raises(EchoSweepError, match=r"00-networks\.json is damaged"):

@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from echosweep.places import fork_server
+from echosweep.streams import prepare as prepare_streams
 from echosweep.study.trial import folder
 
 # The second takes seconds, and PyTorch imports it when it makes an optimizer: in every trial, else.
@@ -56,6 +57,7 @@ def _work(study: Path, signature: str, threads: int, devices: Sequence[str]) -> 
     with (path / "log.txt").open("ab") as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
+    prepare_streams()
 
     import torch
 

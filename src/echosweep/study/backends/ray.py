@@ -5,10 +5,14 @@ process. Invariant: no worker outlives its task: cancelled, the task stops it; k
 sees its end and stops itself.
 """
 
+import atexit
 import logging
 import os
+import secrets
+import shutil
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +28,10 @@ from echosweep.study.trial import Trial
 LOST = -signal.SIGKILL  # Ray gave its task up: as if killed
 _RETRIES = 3  # of a task whose node, or whose process of Ray, died
 _KILLS_CHILDREN = "RAY_kill_child_processes_on_worker_exit"  # before they saved, if Ray may
-_BELOW_TEMPORARY = len("/ray/session_2000-01-01_00-00-00_000000_1234567/sockets/plasma_store.1")
+_BELOW_TEMPORARY = len(
+    "/ray-12345678/ray/session_2000-01-01_00-00-00_000000_1234567/sockets/plasma_store.1"
+)
+_LOOPBACK = "127.0.0.1"
 _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_TO_ANSWER = 5.0
 _SECONDS_TO_SAVE = 90.0
@@ -136,30 +143,67 @@ def share_out(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> tuple
 
 
 def _connect(address: str | None) -> Any:
-    """Return Ray, connected: to the cluster at host:port, to one that runs here, or to a new one.
+    """Return Ray, connected: to the cluster at an address, or to a new one that is ours alone.
 
     Raises UsageError where Ray is missing, or no cluster is there.
     """
+    own = _own() if address is None else {"address": address}
     try:
         import ray
     except ImportError:
         raise UsageError("Ray is missing; pip install 'echosweep[ray]'") from None
-    if not ray.is_initialized():
-        _check_answers(address)
-        if address is None:  # a cluster of its own: its sockets lie in the temporary directory
-            os.environ["RAY_TMPDIR"] = short_temporary(_BELOW_TEMPORARY, "RAY_TMPDIR")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word leaves the lab
-        os.environ.setdefault("RAY_worker_niceness", "0")  # else trials stand still beside others
-        try:
-            ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": {_KILLS_CHILDREN: "0"}},
-            )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UsageError(f"Ray at {address}: {' '.join(str(error).split())}") from None
+    if ray.is_initialized():
+        return ray
+    _check_answers(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word leaves the lab
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else trials stand still beside others
+    try:
+        ray.init(
+            **own,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": {_KILLS_CHILDREN: "0"}},
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"Ray at {address}" if address else "a Ray of our own"
+        raise UsageError(f"{where}: {' '.join(str(error).split())}") from None
+    if address is None:
+        _begin_alone(ray, own["_temp_dir"])
     return ray
+
+
+def _own() -> dict[str, Any]:
+    """Return what starts a Ray that no other user and no other machine reaches.
+
+    It listens on loopback, asks for a token, and keeps its sockets in a private folder, for Ray
+    gives its own to everybody. What the environment says of another Ray is not heard.
+    """
+    # Read as Ray is imported. By it Ray takes loopback for a node's address, as on a laptop.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    os.environ.pop("RAY_ADDRESS", None)
+    short = short_temporary(_BELOW_TEMPORARY, "RAY_TMPDIR")
+    return {
+        **{"address": "local", "_node_ip_address": _LOOPBACK, "include_dashboard": False},
+        "_temp_dir": f"{tempfile.mkdtemp(prefix='ray-', dir=short)}/ray",  # mkdtemp: mode 0700
+    }
+
+
+def _begin_alone(ray: Any, temporary: str) -> None:
+    """Raise UsageError for a Ray that others reach; end ours, with its folder, when we end."""
+
+    def end() -> None:
+        ray.shutdown()
+        shutil.rmtree(Path(temporary).parent, ignore_errors=True)
+
+    atexit.register(end)
+    address: str = ray.get_runtime_context().gcs_address
+    if not address.startswith(f"{_LOOPBACK}:"):
+        end()
+        raise UsageError(
+            f"Ray {ray.__version__} listens at {address}, not on loopback alone; pip install "
+            "'echosweep[ray]' anew, or start a cluster that you protect and give --address"
+        )
 
 
 def _check_answers(address: str | None) -> None:
