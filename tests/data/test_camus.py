@@ -466,7 +466,10 @@ def test_a_cut_data_file_is_not_named(tmp_path: Path) -> None:
         (b"\x1f\x8bgarbage", r"a\.nii is cut or damaged"),
         (b"garbage" * 100, r"a\.nii is not a NIfTI-1 file"),
         (nifti(noise())[:900], r"a\.nii is truncated: 548 of 768 bytes"),
-        (nifti(noise())[:40] + struct.pack("<4h", 3, *[32767] * 3) + nifti(noise())[48:], "35,18"),
+        (
+            nifti(noise())[:40] + struct.pack("<4h", 3, *[32767] * 3) + nifti(noise())[48:],
+            "more than --max-megap",
+        ),
     ],
 )
 def test_what_is_not_read_has_its_reason(tmp_path: Path, content: bytes, message: str) -> None:

@@ -10,6 +10,9 @@ never pickles.
 
 import functools
 import hashlib
+import io
+import math
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,8 @@ SUFFIXES = (".npy", ".npz")
 LOOKS_FOR = "a NumPy file (.npy, or .npz with one array)"
 _AXES = ("NHW", "NHWC", "NCHW", "VTHW", "VTHWC", "VTCHW")
 _COLOURS = (1, 3)
+_HEADER = 1 << 16  # bytes at the start that are read for the header
+_MOST_ROWS = 2_000_000  # a clip each
 _LOOKED_AT = 64  # rows whose values choose the advice: an array may be larger than the memory
 Shape = tuple[int, ...]
 
@@ -49,7 +54,7 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
         UsageError: There is not exactly one array, or it is not uint8, or of another shape.
     """
     path = _only_file(tree)
-    array = _load(path)
+    array = _load(path, Limits.of(config))
     axes = _guess(array.shape, path) if config.axes == "auto" else config.axes
     _check_shape(array.shape, axes, path)
     if array.dtype != np.uint8:
@@ -65,7 +70,7 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
 def decode(clip: Clip, every: int, channels: int, limits: Limits = LIMITS) -> Iterator[Frame]:
     """Yield every `every`-th frame of the clip's row; raise Broken if the file has changed."""
     try:
-        array = _load(clip.path)
+        array = _load(clip.path, limits)
         axes = _axes_of(array.shape, clip.frames)
     except UsageError:
         axes = ""
@@ -214,18 +219,21 @@ def _only_file(tree: FileTree) -> Path:
     return found[0]
 
 
-def _load(path: Path) -> NDArray[Any]:
-    """Return the array in `path`, memory-mapped if it is .npy."""
-    return _load_once(path, path.stat().st_mtime_ns)
+def _load(path: Path, limits: Limits | None = None) -> NDArray[Any]:
+    """Return the array in `path`, memory-mapped if it is .npy.
 
-
-@functools.lru_cache(maxsize=1)  # an .npz is decompressed whole: once a process, not once a clip
-def _load_once(path: Path, changed: int) -> NDArray[Any]:
+    Args:
+        path: The file.
+        limits: What is allowed; None: it was checked before.
+    """
     try:
-        loaded: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-        return _only(loaded, path) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
+        if limits:
+            _check_promise(path, limits)
+        return _load_once(path, path.stat().st_mtime_ns)
     except UsageError:
         raise
+    except Broken as problem:
+        raise UsageError(f"{path}: {problem}; or save the array with np.save") from None
     except MemoryError:
         raise UsageError(
             f"{path} does not fit into memory; save the array with np.save: .npy files are read "
@@ -236,12 +244,51 @@ def _load_once(path: Path, changed: int) -> NDArray[Any]:
         raise UsageError(f"{path} is not a plain NumPy array: {text}") from None
 
 
-def _only(archive: Any, path: Path) -> NDArray[Any]:
-    with archive:
-        if len(archive.files) != 1:
-            raise UsageError(
-                f"{path} holds {len(archive.files)} arrays ({', '.join(archive.files[:5])}); "
-                "save the one you mean with np.save"
-            )
-        array: NDArray[Any] = archive[archive.files[0]]
-        return array
+@functools.lru_cache(maxsize=1)  # an .npz is decompressed whole: once a process, not once a clip
+def _load_once(path: Path, changed: int) -> NDArray[Any]:
+    loaded: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+    if isinstance(loaded, np.lib.npyio.NpzFile):
+        with loaded:
+            loaded = loaded[loaded.files[0]]
+    array: NDArray[Any] = loaded
+    return array
+
+
+def _check_promise(path: Path, limits: Limits) -> None:
+    """Raise UsageError or Broken if what the headers promise cannot be read within the limits."""
+    with path.open("rb") as file:
+        start = file.read(_HEADER)
+        if not start.startswith(b"PK"):
+            shape, _ = _promise(start)
+        else:
+            with zipfile.ZipFile(file) as archive:
+                member = _only_member(archive, path)
+                shape, dtype = _promise(archive.open(member).read(_HEADER))
+            limits.check_bytes(math.prod(shape) * dtype.itemsize)
+    if shape and shape[0] > _MOST_ROWS:
+        raise UsageError(
+            f"{path} has {shape[0]:,} rows; save it in parts of at most {_MOST_ROWS:,}"
+        )
+
+
+def _promise(start: bytes) -> tuple[Shape, "np.dtype[Any]"]:
+    """Return shape and type by the first bytes of an .npy file."""
+    file = io.BytesIO(start)
+    is_first = np.lib.format.read_magic(file) == (1, 0)
+    form = np.lib.format
+    read = form.read_array_header_1_0 if is_first else form.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _only_member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
+    members = archive.infolist()
+    if len(members) != 1:
+        names = ", ".join(member.filename.removesuffix(".npy")[:40] for member in members[:5])
+        raise UsageError(
+            f"{path} holds {len(members)} arrays ({names}); save the one you mean with np.save"
+        )
+    if members[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # zipfile reads the others without a bound.
+        raise UsageError(f"{path} is packed as NumPy does not pack; save it with np.save")
+    return members[0]

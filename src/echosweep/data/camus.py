@@ -36,6 +36,8 @@ _NUMBERS = {
     **{"age": "age", "framerate": "fps"},
 }
 _MOST_FRAMES = 10_000
+_MOST_TEXT = 1 << 20  # bytes of a list or of an Info file
+_LONGEST = 100  # characters of a label
 Labels = dict[str, float | str]
 
 
@@ -75,7 +77,7 @@ def decode(clip: Clip, every: int, channels: int, limits: Limits = LIMITS) -> It
 
     Raises Broken for a damaged file, and for values that are not integers from 0 to 255.
     """
-    pixels, spacing = volume.read(clip.path)
+    pixels, spacing = volume.read(clip.path, limits)
     for number in range(0, len(pixels), every):
         yield Frame(number, volume.squared(Image.fromarray(pixels[number]), spacing))
 
@@ -193,7 +195,8 @@ class _Infos:
 
 
 def _text(file: Path) -> str:
-    data = file.read_bytes()
+    with file.open("rb") as opened:
+        data = opened.read(_MOST_TEXT)
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     return data.decode(encoding, errors="replace")
 
@@ -209,7 +212,7 @@ def _labels(info: str) -> tuple[Labels, int]:
         fields[key.strip().lower()] = value.strip()
     labels: Labels = {}
     for key, value in fields.items():
-        if key in _WORDS and value:
+        if key in _WORDS and 0 < len(value) <= _LONGEST:
             labels[_WORDS[key]] = value
         elif key in _NUMBERS and math.isfinite(number := _number(value)):
             labels[_NUMBERS[key]] = number

@@ -1,8 +1,10 @@
-"""Decode clips in several processes and return them in order.
+"""Decode clips in processes of their own and return the results in order.
 
-At most two clips a process are on their way, so memory is bounded and a slow reader slows the
-decoders. Invariant: result i belongs to clip i, and a broken clip is a result with a fault, also
-where it ends the process that decodes it.
+A library can end its process on a damaged file, or compute for ever. So no clip is decoded in this
+process: one whose decoder crashes twice (memory may have been short), or shows no frame for too
+long, is left out with that reason. At most two clips a process are on their way, so memory is
+bounded and a slow reader slows the decoders. Invariant: result i belongs to clip i, and a broken
+clip is a result with a fault.
 """
 
 import contextlib
@@ -13,16 +15,15 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from echosweep import runs
+from echosweep import places, runs
 from echosweep.data import SOURCES
 from echosweep.data.limits import LIMITS, Limits
 from echosweep.data.pixels import TOGETHER, small_images
@@ -31,6 +32,13 @@ from echosweep.data.store import Preparation, image_shape
 from echosweep.errors import EchoSweepError
 
 _AHEAD = 2  # clips on their way a process
+_COMPUTING, _WAITING = 60, 600  # seconds of the processor, and of the clock, without a frame
+_CRASHED = "its decoder crashed: the file is damaged, or memory ran out"
+_TOO_SLOW = {
+    -signal.SIGPROF: f"damaged: its decoder computed for {_COMPUTING} s without a frame",
+    -signal.SIGALRM: f"damaged: its decoder showed no frame in {_WAITING} s",
+}
+"""The reason by the exit code of a process that its timer ended."""
 
 
 class Task(NamedTuple):
@@ -61,89 +69,189 @@ class Decoded(NamedTuple):
 def decoded(task: Task, clips: Sequence[Clip], workers: int) -> Generator[Decoded]:
     """Yield the result of each clip, in order.
 
-    A library can end its process on a damaged file. Then the next clip is decoded in a process of
-    its own, where such an end is the fault of that clip alone, and the others go on.
-
     Args:
         task: What to do with each.
         clips: What to decode.
-        workers: How many processes decode; 1 decodes in this one, which such a file ends.
+        workers: How many processes decode.
 
     Raises:
         EchoSweepError: No process can be started.
     """
-    if workers == 1:
-        yield from (decode_clip(task, clip) for clip in clips)
-        return
-    done = 0
-    while done < len(clips):
+    waiting, results = deque(range(len(clips))), dict[int, Decoded]()
+    crashed: set[int] = set()
+    with contextlib.closing(_Crew(task, workers)) as crew:
+        for number in range(len(clips)):
+            while number not in results:
+                for worker in crew.idle:
+                    if waiting and waiting[0] < number + _AHEAD * workers:
+                        worker.begin(waiting[0], clips[waiting.popleft()])
+                for done, result in crew.results():
+                    if result.fault == _CRASHED and done not in crashed:
+                        crashed.add(done)
+                        waiting.appendleft(done)
+                    else:
+                        results[done] = result
+            yield results.pop(number)
+
+
+class _Crew:
+    """The processes that decode; each is replaced when a clip ends it."""
+
+    def __init__(self, task: Task, workers: int) -> None:
+        self._task = task
+        self._workers = [_Worker(task) for _ in range(workers)]
+
+    @property
+    def idle(self) -> list["_Worker"]:
+        """Return those that have no clip."""
+        return [worker for worker in self._workers if worker.number is None]
+
+    def results(self) -> Iterator[tuple[int, Decoded]]:
+        """Wait; yield number and result of each clip that is done."""
+        busy = {w.connection: w for w in self._workers if w.number is not None}
+        for connection in wait([*busy]):
+            worker = busy[connection]  # type: ignore[index]  # what was given is returned
+            assert worker.number is not None
+            result, number = worker.end(), worker.number
+            worker.number = None
+            if worker.has_ended:
+                self._workers[self._workers.index(worker)] = _Worker(self._task)
+            yield number, result
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self._workers:
+            worker.close()
+
+
+class _Worker:
+    """A process that decodes one clip after the other.
+
+    Attributes:
+        number: The place, among all clips, of the one that it decodes now; None if it has none.
+        connection: It can be read when the process has a result, or has ended.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task, self._is_ready = task, False
+        self.number: int | None = None
+        self.has_ended = False
+        context = places.fork_server()  # a fork would copy torch's threads half-way
+        context.set_forkserver_preload([__name__])
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, task, Path.cwd()))
+        with sparing_workers():
+            self._process.start()
+        theirs.close()
+
+    def begin(self, number: int, clip: Clip) -> None:
+        """Let the process decode a clip; raise EchoSweepError if it did not even start."""
+        self.number = number
         try:
-            with _pool(workers) as pool:
-                for result in _in_order(pool, task, clips[done:], _AHEAD * workers):
-                    done += 1
-                    yield result
-        except BrokenProcessPool:
-            yield _alone(task, clips[done])
-            done += 1
-
-
-@contextlib.contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads half-way
-    pool = ProcessPoolExecutor(workers, context, initializer=begin_worker)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _alone(task: Task, clip: Clip) -> Decoded:
-    """Return the result of a clip from a process of its own, whose end is the clip's fault."""
-    with _pool(1) as pool:
-        try:
-            with sparing_workers():
-                pool.submit(int).result()
-        except BrokenProcessPool:
+            if not self._is_ready:
+                self.connection.recv()
+            self._is_ready = True
+        except (EOFError, OSError):
             raise EchoSweepError(
                 "decoder processes end at once: out of memory, killed, or started from a script "
-                'without an `if __name__ == "__main__":` guard; run this again to continue '
-                "(--workers 1 decodes in this process)"
+                'without an `if __name__ == "__main__":` guard; run this again to continue'
             ) from None
+        with contextlib.suppress(OSError):  # it has just been killed, which `end` will say
+            self.connection.send(clip)
+
+    def end(self) -> Decoded:
+        """Return the result, or what the end of the process says."""
         try:
-            return pool.submit(decode_clip, task, clip).result()
-        except BrokenProcessPool:
-            return _none(task, "its decoder crashed: the file is damaged, or memory ran out")
+            result = self.connection.recv()
+        except (EOFError, OSError):
+            self.close()
+            return _none(self._task, _TOO_SLOW.get(self._process.exitcode or 0, _CRASHED))
+        if isinstance(result, BaseException):
+            raise result
+        assert isinstance(result, Decoded)
+        return result
+
+    def close(self) -> None:
+        """End the process, if it has not ended."""
+        self.has_ended = True
+        self.connection.close()
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(connection: "Connection[Any, Any]", task: Task, folder: Path) -> None:
+    """Decode what comes through `connection`, in this process of its own, until it is closed."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is the parent's
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)  # ends the process, whatever it computes
+    begin_worker()
+    with contextlib.suppress(OSError, EOFError):
+        os.chdir(folder)
+        connection.send("ready")
+        while True:
+            clip = connection.recv()
+            result: Decoded | AssertionError
+            try:
+                result = decode_clip(task, clip, _watch)
+            except AssertionError as error:
+                result = error
+            connection.send(result)
+
+
+def _watch(on: bool) -> None:
+    """Let the system end this process if this is not called again in time; stop that if not `on`.
+
+    Time of the processor, as a disk or a network that is slow is no fault of the file.
+    """
+    signal.setitimer(signal.ITIMER_PROF, _COMPUTING * on)
+    signal.setitimer(signal.ITIMER_REAL, _WAITING * on)
 
 
 def _none(task: Task, fault: str) -> Decoded:
     return Decoded([], np.empty((0, *image_shape(task.preparation)), np.uint8), fault)
 
 
-def decode_clip(task: Task, clip: Clip) -> Decoded:
-    """Return the kept frames of `clip` as small images, or the reason why it cannot be used."""
+def decode_clip(
+    task: Task, clip: Clip, watch: Callable[[bool], object] = lambda on: None
+) -> Decoded:
+    """Return the kept frames of `clip` as small images, or the reason why it cannot be used.
+
+    Args:
+        task: What to do with it.
+        clip: What to decode.
+        watch: Called with True before each frame, with False after the last one.
+    """
     try:
         if clip.fault:
             raise Broken(clip.fault)
         if clip.path.is_file() and clip.path.stat().st_size == 0:
             raise Broken("empty file (0 bytes)")
-        return _decode(task, clip)
+        watch(True)
+        try:
+            numbers, images = _decode(task, clip, watch)
+        finally:
+            watch(False)
+        content = getattr(SOURCES[task.kind], "content", file_content)(clip)
+        return Decoded(numbers, images, content=content)
     except AssertionError:
         raise
     except Exception as error:  # decoders raise anything on garbage: it must stop this clip only
         return _none(task, _reason(error))
 
 
-def _decode(task: Task, clip: Clip) -> Decoded:
+def _decode(
+    task: Task, clip: Clip, watch: Callable[[bool], object]
+) -> tuple[list[int], NDArray[np.uint8]]:
     numbers, images = [], []
     source, channels = SOURCES[task.kind], task.preparation.channels
     frames = _within(source.decode(clip, task.every, channels, task.limits), task.limits)
     while group := list(itertools.islice(frames, TOGETHER)):
+        watch(True)
         numbers += [frame.number for frame in group]
         images.append(small_images(group, task.preparation))
     if not images:
         raise Broken("no frames")
-    content = getattr(source, "content", file_content)(clip)
-    return Decoded(numbers, np.concatenate(images), content=content)
+    return numbers, np.concatenate(images)
 
 
 def file_content(clip: Clip) -> str:
@@ -175,19 +283,6 @@ def _reason(error: Exception) -> str:
         return str(error)
     text = getattr(error, "strerror", None) or str(error).split("\n")[0]
     return f"cannot be decoded: {type(error).__name__}: {text[:200]}"
-
-
-def _in_order(
-    pool: ProcessPoolExecutor, task: Task, clips: Sequence[Clip], window: int
-) -> Iterator[Decoded]:
-    waiting: deque[Future[Decoded]] = deque()
-    for clip in clips:
-        with sparing_workers():
-            waiting.append(pool.submit(decode_clip, task, clip))
-        if len(waiting) == window:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 @contextlib.contextmanager

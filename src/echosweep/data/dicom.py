@@ -35,6 +35,8 @@ from echosweep.data.video import decode_stream
 from echosweep.errors import UsageError
 
 LOOKS_FOR = "DICOM files (.dcm, .dicom, .ima, or known by their first bytes)"
+_LEAST = 8  # bytes of a frame, however it is compressed
+_HEADER = 1 << 22  # bytes of a deflated file that are inflated to list it
 _LISTED = (*IMAGE, *FACTS, *dicom_screen.KEYWORDS)
 _DECODED = (*IMAGE, *dicom_pixels.KEYWORDS)
 _STILLS_ONLY = (
@@ -98,10 +100,15 @@ def decode(clip: Clip, every: int, channels: int, limits: Limits = LIMITS) -> It
     data, syntax = None, ""
     try:
         with clip.path.open("rb") as file:
-            data = read_header(file, _DECODED)
-            payload = find_payload(file, data)
+            most = int(limits.gigabytes * 1e9) + 1
+            data, unfolded = read_header(file, _DECODED, most)
+            if unfolded is not file:
+                limits.check_bytes(unfolded.seek(0, 2))
+                data, unfolded = read_header(unfolded, _DECODED, most)
+            payload = find_payload(unfolded, data)
             syntax = payload.syntax
-            for frame in _frames(data, payload, every, channels):
+            _check_limits(data, limits)
+            for frame in _frames(data, payload, every, channels, limits):
                 yield _cropped(frame, clip.crop)
     except UsageError:
         raise
@@ -119,8 +126,19 @@ def _cropped(frame: Frame, crop: Box | None) -> Frame:
     return frame._replace(image=frame.image.crop(crop))
 
 
-def _frames(data: Any, payload: Payload, every: int, channels: int) -> Iterator[Frame]:
+def _check_limits(data: Any, limits: Limits) -> tuple[int, int]:
+    """Return (width, height) as the header says it; raise Broken if it promises too much."""
+    size = tuple(whole(data, side, 1, dicom_pixels.MAX_SIDE) for side in ("Columns", "Rows"))
+    limits.check_size(size[0], size[1])
+    limits.check_frames(promised_frames(data))
+    return size[0], size[1]
+
+
+def _frames(
+    data: Any, payload: Payload, every: int, channels: int, limits: Limits
+) -> Iterator[Frame]:
     if payload.syntax in VIDEOS:
+        limits.check_bytes(payload.length)
         stream = io.BytesIO(b"".join(payload.read(*each) for each in payload.fragments()))
         yield from decode_stream(stream, None, every, channels, promised_frames(data))
         return
@@ -139,11 +157,11 @@ def _entry(file: Path, name: str, config: PrepareConfig) -> _Entry:
         if file.stat().st_size == 0:
             raise Broken("empty file (0 bytes)")
         with file.open("rb") as opened:
-            data = read_header(opened, _LISTED)
+            data, unfolded = read_header(opened, _LISTED, _HEADER)
             uid = text(data, "SOPInstanceUID")
-            if unread := missing_image(data, opened):
+            if unread := missing_image(data, unfolded):
                 return _Entry(None, unread=unread, uid=uid)
-            clip, kind = _clip(data, Clip(name, file), opened, config)
+            clip, kind = _clip(data, Clip(name, file), unfolded, config)
             return _Entry(clip, kind, uid=uid)
     except Exception as error:  # pydicom raises anything on garbage
         fault = reason(error, file, data)
@@ -153,9 +171,9 @@ def _entry(file: Path, name: str, config: PrepareConfig) -> _Entry:
 
 def _clip(data: Any, clip: Clip, opened: BinaryIO, config: PrepareConfig) -> tuple[Clip, str]:
     """Return `clip` with what the header says, and what it shows."""
-    size = tuple(whole(data, side, 1, dicom_pixels.MAX_SIDE) for side in ("Columns", "Rows"))
+    size = _check_limits(data, Limits.of(config))
     frames = _listed_frames(data, opened)
-    screen = read_screen(data, (size[0], size[1]), frames)
+    screen = read_screen(data, size, frames)
     patient, patient_by, study = whose(data)
     kept = screen.kind == VIDEO or screen.kind in config.keep
     filled = replace(
@@ -168,7 +186,7 @@ def _clip(data: Any, clip: Clip, opened: BinaryIO, config: PrepareConfig) -> tup
         left_out="" if kept else f"{screen.what}; --keep {screen.kind} prepares it too",
         crop=screen.crop,
         uncropped=screen.crop is None,
-        look=look(data, (size[0], size[1]), screen.crop),
+        look=look(data, size, screen.crop),
         note=screen.note,
     )
     return filled, screen.kind
@@ -176,8 +194,10 @@ def _clip(data: Any, clip: Clip, opened: BinaryIO, config: PrepareConfig) -> tup
 
 def _listed_frames(data: Any, opened: BinaryIO) -> int:
     """Return how many frames a file promises; look at its pixel data only if it says nothing."""
-    said = frame_count(data)
-    if said:
+    said, is_cut = frame_count(data), isinstance(opened, io.BytesIO)
+    if said or is_cut:
+        if not is_cut and said * _LEAST > opened.seek(0, 2):
+            raise Broken(f"truncated: the file is too small for {said:,} frames")
         return said
     payload = find_payload(opened, data)
     if payload.syntax in VIDEOS:

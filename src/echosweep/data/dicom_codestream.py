@@ -15,6 +15,7 @@ _LOSSLESS_JPEG, _JPEG_LS = (f"{_JPEG}57", f"{_JPEG}70"), (f"{_JPEG}80", f"{_JPEG
 _GDCM_CANNOT = (6, 7)  # bits of JPEG-LS
 _START_OF_FRAME = {0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
+_WRAPPED = 1 << 12  # bytes
 
 
 def plugins(syntax: str, available: Sequence[str], stored: int) -> list[str]:
@@ -41,7 +42,8 @@ def check_size(frame: bytes, rows: int, columns: int, samples: int) -> None:
         columns: the width that the file states.
         samples: how many samples a pixel has, as the file states it.
     """
-    size = _jpeg_2000_size(frame) if frame[:4] == b"\xff\x4f\xff\x51" else _jpeg_size(frame)
+    begin = frame.find(b"\xff\x4f\xff\x51", 0, _WRAPPED)  # within the boxes of a JP2, or at once
+    size = _jpeg_size(frame) if begin < 0 else _jpeg_2000_size(frame[begin : begin + 64])
     if size is not None and size != (rows, columns, samples):
         found, stated = (f"{w}x{h}, {n} samples" for h, w, n in (size, (rows, columns, samples)))
         raise Broken(f"a frame of {found} in a file of {stated}")

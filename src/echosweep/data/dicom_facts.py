@@ -4,7 +4,6 @@ Invariant: what goes into labels and looks names no patient, no person, no place
 its own: the model of a scanner is there, its serial number is not.
 """
 
-import os
 from typing import Any, BinaryIO
 
 from echosweep.data.dicom_header import DIRECTORY, load_pydicom, names_patient, number, text, whole
@@ -15,7 +14,7 @@ FACTS = (
     *("ViewCodeSequence", "HeartRate", "FrameTime", "CineRate", "RecommendedDisplayFrameRate"),
 )
 """The attributes that are read for the functions of this module."""
-_MOST_FRAMES = 1_000_000
+_MOST_FRAMES = 2**31 - 1
 _HEART_RATES, _FRAME_RATES = (20.0, 300.0), (1.0, 1000.0)
 _WORD = 48  # characters of a label
 _GRID = 16  # pixels to which a look rounds a region
@@ -59,9 +58,10 @@ def missing_image(data: Any, file: BinaryIO) -> str:
     if DIRECTORY in (stored, text(data, "SOPClassUID")):
         return "DICOMDIR, an index of other files"
     if "Rows" in data:
-        is_deflated = str(meta.get("TransferSyntaxUID") or "").endswith(".1.99")
-        if not is_deflated and file.tell() >= os.fstat(file.fileno()).st_size:
+        place = file.tell()
+        if place >= file.seek(0, 2):
             raise Broken("truncated: the file ends before its pixel data")
+        file.seek(place)
         return ""
     uid = load_pydicom().uid.UID(text(data, "SOPClassUID") or stored)
     if "Image Storage" in uid.name:

@@ -6,9 +6,11 @@ stops the reading of a file before somebody needs that value, and no reason repe
 occurs in the name or the identifiers of the patient.
 """
 
+import io
 import math
 import re
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,6 +38,10 @@ _TELLING = ("SOPClassUID", "SOPInstanceUID", "Rows")
 _IDENTITY = ("PatientName", "PatientID")
 _TELLTALE = 4  # letters by which a name is known within a longer word
 _SHOWN = 24  # characters of a value in a reason
+_LONGEST = 1 << 24  # bytes of an element before the pixel data
+_CHUNK = 1 << 20
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_EXPLICIT = b"1.2.840.10008.1.2.1".ljust(len(_DEFLATED), b"\0")
 
 
 def load_pydicom() -> Any:
@@ -82,19 +88,53 @@ def _begins_with_element(head: bytes) -> bool:
     return length <= 64 and (head[4:6] == b"OB" or following in (2, 8))
 
 
-def read_header(file: BinaryIO, keywords: tuple[str, ...]) -> Any:
-    """Return the data set of `file` up to its pixel data; leave the file there.
+class _Inflates(Exception):
+    """The rest of the file is deflated."""
+
+
+class _Bounded:
+    """A file for pydicom, which reads as many bytes as a header says, all before it looks at them.
+
+    Only to inflate the rest of a file does pydicom read without saying how much.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+        self._size = file.seek(0, 2)
+        file.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:
+            raise _Inflates
+        there = min(size, max(0, self._size - self.tell()))
+        if there > _LONGEST:
+            raise Broken(f"its header has an element of {there / 1e6:,.0f} MB")
+        return self._file.read(there)
+
+
+def read_header(file: BinaryIO, keywords: tuple[str, ...], most: int) -> tuple[Any, BinaryIO]:
+    """Return the data set of `file` up to its pixel data, and the file that has these there.
+
+    That is `file`, or if it is deflated one in memory that is not.
 
     Args:
-        file: an open DICOM file, with or without preamble and file meta information.
+        file: an open DICOM file at its start, with or without preamble and meta information.
         keywords: the attributes to read; others, such as large private ones, are skipped.
+        most: how many bytes are inflated at most; what comes then is cut off.
 
     Raises:
         Broken: nothing in it looks like a DICOM data set.
     """
-    dcmread = load_pydicom().dcmread
+    dcmread, tags = load_pydicom().dcmread, list(keywords)
     try:
-        data = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(keywords))
+        data = dcmread(_Bounded(file), stop_before_pixels=True, force=True, specific_tags=tags)
+    except _Inflates:
+        if isinstance(file, io.BytesIO):
+            raise Broken("the header is damaged: its transfer syntax has two values") from None
+        return read_header(_inflated(file, most), keywords, most)
+    except Broken:
+        raise
     except Exception as error:  # pydicom raises anything on garbage
         file.seek(128)
         if file.read(4) != b"DICM":
@@ -102,8 +142,29 @@ def read_header(file: BinaryIO, keywords: tuple[str, ...]) -> Any:
         raise Broken(f"the header is cut off or damaged: {type(error).__name__}") from None
     stored = str(data.file_meta.get("MediaStorageSOPClassUID") or "")
     if stored == DIRECTORY or any(keyword in data for keyword in _TELLING):
-        return data
+        return data, file
     raise Broken("no image: the header is cut off or empty" if stored else "not a DICOM file")
+
+
+def _inflated(file: BinaryIO, most: int) -> BinaryIO:
+    """Return a file in memory, not deflated, of a file that stands where its deflated part begins.
+
+    Args:
+        file: an open file.
+        most: how many bytes are inflated at most.
+    """
+    begin = file.tell()
+    file.seek(0)
+    whole = io.BytesIO()
+    whole.write(file.read(begin).replace(_DEFLATED, _EXPLICIT))
+    inflate, packed = zlib.decompressobj(-zlib.MAX_WBITS), b""
+    while (left := begin + most - whole.tell()) > 0 and (packed := packed or file.read(_CHUNK)):
+        whole.write(inflate.decompress(packed, min(left, _CHUNK)))
+        packed = inflate.unconsumed_tail
+        if inflate.eof:
+            break
+    whole.seek(0)
+    return whole
 
 
 def text(data: Any, keyword: str) -> str:

@@ -5,7 +5,6 @@ A.4), or the fragments are one video. What the bytes show wins over what the tra
 Invariant: a frame is whole or is not counted.
 """
 
-import io
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
@@ -16,9 +15,10 @@ from echosweep.data.source import Broken
 _ITEM = b"\xfe\xff\x00\xe0"
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _UNDEFINED = 0xFFFFFFFF
+_MOST_FRAGMENTS = 1_000_000
 _LONG = (b"OB", b"OW", b"UN", b"OL", b"OV")
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
-_BIG_ENDIAN, _DEFLATED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _JPEG = "1.2.840.10008.1.2.4."
 VIDEOS = {f"{_JPEG}{number}" for number in range(100, 109)} | {
     f"{_JPEG}{number}.1" for number in range(100, 107)
@@ -48,9 +48,16 @@ class Payload(NamedTuple):
     syntax: str
 
     def fragments(self) -> Iterator[tuple[int, int]]:
-        """Yield position and length of each whole fragment, except the table of offsets."""
-        place, end, is_table = self.start, self.start + self.length, True
+        """Yield position and length of each whole fragment, except the table of offsets.
+
+        Raises:
+            Broken: there are too many: each takes memory, and it may be empty.
+        """
+        place, end, is_table, count = self.start, self.start + self.length, True, 0
         while place + 8 <= end:
+            count += 1
+            if count > _MOST_FRAGMENTS:
+                raise Broken(f"its pixel data are in more than {_MOST_FRAGMENTS:,} fragments")
             self.file.seek(place)
             head = self.file.read(8)
             length = int.from_bytes(head[4:], "little")
@@ -127,8 +134,6 @@ def find_payload(file: BinaryIO, data: Any) -> Payload:
     """
     meta = getattr(data, "file_meta", None)
     syntax = str(meta.get("TransferSyntaxUID") or "") if meta else ""
-    if syntax == _DEFLATED:
-        return _inflated(file)
     start = file.tell()
     size = file.seek(0, 2)
     file.seek(start)
@@ -178,16 +183,6 @@ def _seen_syntax(head: bytes) -> str:
             return _JPEG + _JPEG_PROCESSES[head[place + 1]]
         place += 2 + int.from_bytes(head[place + 2 : place + 4], "big")
     return _RLE
-
-
-def _inflated(file: BinaryIO) -> Payload:
-    """Return the pixel data of a deflated file: the whole data set is inflated in memory."""
-    file.seek(0)
-    data = load_pydicom().dcmread(file, force=True)
-    if "PixelData" not in data:
-        raise Broken("truncated: the file ends before its pixel data")
-    pixels, vr = bytes(data.PixelData), str(data["PixelData"].VR)
-    return Payload(io.BytesIO(pixels), 0, len(pixels), False, vr, _EXPLICIT)
 
 
 def _check(there: int, count: int) -> None:

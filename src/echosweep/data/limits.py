@@ -46,8 +46,8 @@ class Limits(NamedTuple):
         """Raise Broken if so many bytes are too many to hold in memory."""
         if count > self.gigabytes * 1e9:
             raise Broken(
-                f"it unfolds to {count / 1e9:,.1f} GB, more than --max-gigabytes "
-                f"{self.gigabytes:g} allows"
+                f"it unfolds to {count / 1e9:,.1f} GB or more, and --max-gigabytes allows "
+                f"{self.gigabytes:g}"
             )
 
 

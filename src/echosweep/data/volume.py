@@ -20,10 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from echosweep.data.limits import LIMITS, Limits
 from echosweep.data.source import Broken
 
 SUFFIXES = (".nii.gz", ".nii", ".mhd", ".mha")
-_LIMIT = 2**31  # bytes of pixels: a header can promise more than any echo has
+_MOST_BEFORE = 2**26  # bytes before the pixels
+_CHUNK = 2**20  # bytes that are read at a time, as a header can promise more than there are
+_MOST_AXES = 7
 _HEADER = 2**16  # bytes before the pixels of a MetaImage
 _USUAL_HEADER = 2**10
 _META = (".mhd", ".mha")
@@ -62,11 +65,12 @@ class _Plan(NamedTuple):
     intercept: float = 0.0
 
 
-def read(path: Path) -> Volume:
+def read(path: Path, limits: Limits = LIMITS) -> Volume:
     """Return the pixels of a file.
 
     Args:
         path: It ends in one of SUFFIXES, in any case.
+        limits: What it may unfold to.
 
     Raises:
         Broken: The file is cut or damaged, or its values are not integers from 0 to 255.
@@ -74,7 +78,7 @@ def read(path: Path) -> Volume:
     """
     try:
         reader = _read_meta if path.suffix.lower() in _META else _read_nifti
-        return reader(path)
+        return reader(path, limits)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise Broken(f"{path.name} is cut or damaged: {error}") from None
 
@@ -119,11 +123,11 @@ def squared(image: Image.Image, spacing: tuple[float, float]) -> Image.Image:
 # --- NIfTI ----------------------------------------------------------------------------------
 
 
-def _read_nifti(path: Path) -> Volume:
+def _read_nifti(path: Path, limits: Limits) -> Volume:
     with path.open("rb") as raw, _unpacking(raw) as file:
         header = file.read(348)
         plan, offset = _nifti_plan(header, path)
-        size = _size(plan, path)
+        size = _size(plan, path, limits)
         _skip(file, offset - len(header), path.name)
         data = _read_pixels(file, size, path.name)
         file.read(1)  # at its end, gzip compares the checksum
@@ -152,7 +156,7 @@ def _nifti_plan(header: bytes, path: Path) -> tuple[_Plan, int]:
         raise Broken(f"{path.name} has {axes} axes; 2 or 3 can be read")
     if code not in _NIFTI_TYPES:
         raise Broken(f"{path.name} has pixels of NIfTI type {code}, not grey or RGB numbers")
-    if not 348 <= offset < _LIMIT:  # false for NaN too
+    if not 348 <= offset < _MOST_BEFORE:  # false for NaN too
         raise Broken(f"{path.name} says that its pixels begin at byte {offset:g}")
     if slope == 0 or not math.isfinite(slope + intercept):  # by the standard: not scaled
         slope, intercept = 1.0, 0.0
@@ -165,14 +169,14 @@ def _nifti_plan(header: bytes, path: Path) -> tuple[_Plan, int]:
 # --- MetaImage ------------------------------------------------------------------------------
 
 
-def _read_meta(path: Path) -> Volume:
+def _read_meta(path: Path, limits: Limits) -> Volume:
     with path.open("rb") as file:
         start = file.read(_HEADER)
     fields, end = _meta_fields(start, path)
     plan = _meta_plan(fields, path)
     pixels, skipped = _meta_data(fields, end, path)
     what = path.name if pixels == path else f"the data file of {path.name}"
-    size = _size(plan, path)
+    size = _size(plan, path, limits)
     packed = fields.get("CompressedData", "").lower() == "true"
     try:
         with pixels.open("rb") as file:
@@ -226,14 +230,20 @@ def _meta_data(fields: dict[str, str], end: int, path: Path) -> tuple[Path, int]
     if not name or name in (".", "..") or re.search(r"[/\\\0]", name):
         raise Broken(f"{path.name}: its data file is not in its folder")
     before = fields.get("HeaderSize", "0")
-    if not before.isdecimal() or len(before) > 9:
-        raise Broken(f"{path.name} has a HeaderSize that is no number of 0 or more")
+    if not before.isdecimal() or len(before) > 9 or int(before) > _MOST_BEFORE:
+        raise Broken(
+            f"{path.name} has a HeaderSize that is no number of 0 or more, up to {_MOST_BEFORE}"
+        )
     return path.with_name(name), int(before)
 
 
-def _unpacked(file: _Bytes, size: int, what: str) -> bytes:
-    unpacker = zlib.decompressobj()
-    data = unpacker.decompress(file.read(_LIMIT), size)
+def _unpacked(file: _Bytes, size: int, what: str) -> bytearray:
+    unpacker, data, packed = zlib.decompressobj(), bytearray(), b""
+    while len(data) < size and (packed := packed or file.read(_CHUNK)):
+        data += unpacker.decompress(packed, min(size - len(data), _CHUNK))
+        packed = unpacker.unconsumed_tail
+        if unpacker.eof:
+            break
     if len(data) < size:
         raise Broken(f"{what} is truncated: {len(data)} of {size} bytes")
     return data
@@ -244,34 +254,40 @@ def _unpacked(file: _Bytes, size: int, what: str) -> bytes:
 
 def _skip(file: _Bytes, size: int, what: str) -> None:
     while size > 0:
-        read = len(file.read(min(size, 2**20)))
+        read = len(file.read(min(size, _CHUNK)))
         if not read:
             raise Broken(f"{what} is truncated before its pixels")
         size -= read
 
 
-def _read_pixels(file: _Bytes, size: int, what: str) -> bytes:
-    data = file.read(size)
+def _read_pixels(file: _Bytes, size: int, what: str) -> bytearray:
+    data = bytearray()
+    while part := file.read(min(size - len(data), _CHUNK)):
+        data += part
     if len(data) < size:
         raise Broken(f"{what} is truncated: {len(data)} of {size} bytes")
     return data
 
 
-def _size(plan: _Plan, path: Path) -> int:
-    """Return how many bytes the pixels have; raise Broken for a shape that is no video."""
+def _size(plan: _Plan, path: Path, limits: Limits) -> int:
+    """Return how many bytes the pixels have; raise Broken for no video, or for a too large one."""
+    if len(plan.sizes) > _MOST_AXES:
+        raise Broken(f"{path.name} has {len(plan.sizes)} axes; 2 or 3 can be read")
     if len(plan.sizes) < 2 or min(plan.sizes) < 1:
         raise Broken(
             f"{path.name} has the sizes {plan.sizes}; at least two are needed, of 1 or more"
         )
     if sum(size > 1 for size in plan.sizes[2:]) > 1:
         raise Broken(f"{path.name} has the sizes {plan.sizes}; only images over time can be read")
-    size = math.prod(plan.sizes) * plan.channels * plan.dtype.itemsize
-    if size > _LIMIT:
-        raise Broken(f"{path.name} promises {size / 1e9:,.0f} GB of pixels; too many to be an echo")
-    return size
+    limits.check_size(*plan.sizes[:2])
+    limits.check_frames(math.prod(plan.sizes[2:]))
+    numbers = math.prod(plan.sizes) * plan.channels
+    is_scaled = (plan.slope, plan.intercept) != (1.0, 0.0)  # which makes floats of 8 bytes of them
+    limits.check_bytes(numbers * (8 if is_scaled else plan.dtype.itemsize))
+    return numbers * plan.dtype.itemsize
 
 
-def _volume(data: bytes, plan: _Plan, path: Path) -> Volume:
+def _volume(data: bytearray, plan: _Plan, path: Path) -> Volume:
     width, height = plan.sizes[:2]
     colour = (3,) if plan.channels == 3 else ()
     values = np.frombuffer(data, plan.dtype).reshape(-1, height, width, *colour)
