@@ -270,7 +270,7 @@ def test_texts_of_a_record_are_text_on_the_page(
 ) -> None:
     text = " ".join(text.split()) or "x"
     folder = tmp_path_factory.mktemp("escaped")
-    sides = {"generated": {"path": f"/data/<b>{text}"}}
+    sides = {"generated": {"path": "/data/made", "source": f"<b>{text}"}}
     record = {
         "warnings": [f"<script>{text}</script>"],
         "metrics": {f"<i>{text}": {f'"><img src=x onerror="{text}">': 1.0}},

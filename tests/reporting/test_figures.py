@@ -1,4 +1,5 @@
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -38,3 +39,17 @@ def test_loss_curve_shows_what_was_recorded() -> None:
 def test_pictures_are_written_as_png(tmp_path: Path) -> None:
     figures.save(figures.plot_loss([{"nimg": 1, "loss": 1.0}]), tmp_path / "a" / "loss.png")
     assert Image.open(tmp_path / "a" / "loss.png").format == "PNG"
+
+
+def test_a_name_is_no_formula_of_a_figure_and_logarithms_have_plain_numbers() -> None:
+    curve = {"counts": [4, 8], "values": [[1.0, 2.0]], "infinity": 1.0, "slope": 1.0}
+    curve |= {"mean": 1.0, "std": 0.5}
+    for name in (r"$\frac{", "$a$ b$", "\x1b[2J", "\ud800"):
+        text = figures.drawn(
+            figures.plot_floors({"a": {"metric": name, "by": {name: curve}}}), format="svg"
+        )
+        ElementTree.fromstring(text)
+    loss = figures.drawn(
+        figures.plot_loss([{"nimg": n, "loss": n} for n in (1, 1000)]), format="svg"
+    ).decode()
+    assert "mathdefault" not in loss

@@ -333,3 +333,15 @@ def test_without_optuna_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UsageError, match=r"pip install 'echosweep\[study\]'"):
         Ledger(None, tmp_path, "demo").check()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[]", "3", "null", "{}", '{"op_code": 99}', '{"op_code": 0}', '{"op_code": []}'],
+)
+def test_a_journal_that_optuna_did_not_write_is_a_refusal(line: str, tmp_path: Path) -> None:
+    (tmp_path / "ledger.journal").write_text(line + "\n")
+    with pytest.raises(
+        UsageError, match=r"ledger\.journal: .*remove it: the study writes it again"
+    ):
+        Ledger(None, tmp_path, "small").check()

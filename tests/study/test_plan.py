@@ -40,7 +40,7 @@ STAGES: list[dict[str, Any]] = [
         "baseline": True,
     },
     {"name": "shift", "stage": "shift", "classifiers": ["linear"], "epochs": 2, "repeats": 1},
-    {"name": "final", "stage": "final"},
+    {"name": "final", "stage": "final", "rate": 0.05},
 ]
 
 

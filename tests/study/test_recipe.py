@@ -1,6 +1,7 @@
 """Recipes: what is wrong with one is said when it is read, in one line with the fix."""
 
 import contextlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from echosweep.errors import UsageError
 from echosweep.published import INCEPTION
 from echosweep.study.candidate import Candidate
-from echosweep.study.checks import check
+from echosweep.study.checks import check, check_copies_can_be_sought
 from echosweep.study.launch import read
+from echosweep.study.plan import count_images
 from echosweep.study.recipe import Recipe, shipped
 
 SEARCH: dict[str, Any] = {"name": "a", "space": {"train.lr": [1e-3]}}
@@ -38,6 +40,8 @@ def test_every_shipped_recipe_can_be_run(
     assert list(options) == [stage.name for stage in recipe.stages]
     assert recipe.cost is not None
     assert recipe.select.split != recipe.report.split
+    if recipe.data:
+        check_copies_can_be_sought(recipe, options, count_images(recipe, None))
 
 
 def test_a_recipe_file_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -96,6 +100,11 @@ def _space(space: dict[str, Any]) -> dict[str, Any]:
         ({"select": {"num": 0}}, "select.num = 0: must be above 0"),
         ({"select": 3}, "select = 3: must be `name: value` lines"),
         ({"name": 3}, "name = 3: must be text; write it in quotes"),
+        ({"name": "../x"}, "name = '../x': must be 1 to 64 of A-Z"),
+        ({"stages": [{**SEARCH, "name": "x/../../../E"}]}, "stages.0.name = 'x/../../../E': must"),
+        ({"stages": [{**SEARCH, "name": "."}]}, "stages.0.name = '.': must be 1 to 64 of"),
+        ({"gpus": -1}, "gpus = -1: must be 0 or more"),
+        ({"select": {"seed": -1}}, "select.seed = -1: must be 0 or more"),
         ({"base": {}}, "the recipe lacks base.train; add it"),
         ({"stages": []}, "stages = []: must be a list of at least 1"),
         ({"stages": ["a"]}, "stages.0 = 'a': must be `name: value` lines"),
@@ -137,6 +146,25 @@ def test_a_wrong_recipe_is_refused_with_the_fix(
     assert "\n" not in str(error.value)
     assert "tuple[" not in str(error.value)
     assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(("images", "rate"), [(98, 0.01), (0, 0.5), (8, 0.1)])
+def test_a_study_that_could_not_be_exported_says_so_before_it_trains(
+    small_recipe: dict[str, Any], images: int, rate: float
+) -> None:
+    """As `copies` counts: n held-out images show a rate of 1/(n + 1)."""
+    end = {"name": "end", "stage": "final", "rate": rate}
+    recipe = Recipe.make({**small_recipe, "stages": [SEARCH, end]})
+    options, split = check(recipe), recipe.base.train.split
+    with pytest.raises(
+        UsageError, match=f"stage 'end': {images} images that did not train"
+    ) as error:
+        check_copies_can_be_sought(recipe, options, {split: 500, "test": images})
+    for number in re.findall(r"at least (\d+)", str(error.value)):
+        check_copies_can_be_sought(recipe, options, {split: 500, "test": int(number)})
+    for fix in re.findall(r"write rate: ([\d.]+)", str(error.value)):
+        mended = Recipe.make({**small_recipe, "stages": [SEARCH, {**end, "rate": float(fix)}]})
+        check_copies_can_be_sought(mended, check(mended), {split: 500, "test": images})
 
 
 def test_a_recipe_without_a_name_is_not_printed_whole(

@@ -137,7 +137,7 @@ def test_guidance_averages_and_the_end_go_through_all_stages(
         },
         {"name": "shift", "stage": "shift", "classifiers": ["linear"], "epochs": 1, "repeats": 1}
         | {"num": 30},  # more than the split has
-        {"name": "final", "stage": "final", "metrics": "frechet,kid"},
+        {"name": "final", "stage": "final", "metrics": "frechet,kid", "rate": 0.05},
     ]
     out = tmp_path / "study"
     _run({**small_recipe, "base": base, "stages": stages}, small_store, out)

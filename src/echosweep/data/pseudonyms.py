@@ -20,6 +20,7 @@ from echosweep.data.source import Clip, Listing
 from echosweep.data.split_words import split_of
 from echosweep.data.tree import FileTree
 from echosweep.errors import UsageError
+from echosweep.text import cell
 
 _IDENTIFYING = re.compile(
     "name|birth|date|dob|mrn|patient|subject|address|phone|mail|accession|insurance|ssn|physician"
@@ -109,7 +110,8 @@ def write_key(path: Path, before: Sequence[Clip], after: Sequence[Clip]) -> None
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["name", "patient", "file", "file_patient"])
     for old, new in zip(before, after, strict=True):
-        table.writerow([new.name, new.patient or "", old.name, old.patient or ""])
+        names = (new.name, new.patient or "", old.name, old.patient or "")
+        table.writerow(map(cell, names))
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         raise UsageError(f"{path} is no plain file; give another name")
     if path.exists() and path.read_bytes() != text.getvalue().encode(errors="backslashreplace"):

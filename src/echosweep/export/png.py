@@ -10,6 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 from echosweep.data.store import FrameStore
 from echosweep.export.format import describe, each
 from echosweep.progress import Progress
+from echosweep.text import cell
 
 ABOUT = """\
 `NNNNNN.png`: 8 bits, lossless, grey (or RGB). `metadata.csv` names the seed, split and labels of
@@ -36,6 +37,6 @@ def write(store: FrameStore, num: int, out: Path, progress: Progress) -> None:
         rows.append({**own, **picture.labels})
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with (out / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(map(cell, columns))
+        table.writerows([cell(row.get(column)) for column in columns] for row in rows)

@@ -8,13 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from echosweep import runs
+from echosweep.text import printable
 
 _GAP = 2  # pixels of background between images
 _BACKGROUND = 24  # a dark grey: an image's own black edge stays visible
@@ -100,9 +104,32 @@ def draw_curve(axes: Axes, curve: Mapping[str, Any], colour: str, name: str) -> 
 
 def save(picture: Image.Image | Figure, path: Path) -> None:
     """Write a picture to `path` as PNG, atomically."""
-    buffer = io.BytesIO()
     if isinstance(picture, Figure):
-        picture.savefig(buffer, format="png", dpi=150)
+        content = drawn(picture, format="png", dpi=150)
     else:
+        buffer = io.BytesIO()
         picture.save(buffer, format="PNG")
-    runs.atomic_write(path, lambda file: file.write(buffer.getvalue()))
+        content = buffer.getvalue()
+    runs.atomic_write(path, lambda file: file.write(content))
+
+
+def drawn(figure: Figure, **settings: Any) -> bytes:
+    """Return a figure as a file, its texts as they are: a $ in a name begins no formula.
+
+    Args:
+        figure: What to draw.
+        settings: Those of `Figure.savefig`.
+    """
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log":  # whose usual numbers are formulas
+                axis.set_major_formatter(LogFormatter())
+                axis.set_minor_formatter(LogFormatter())
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)
+        text.set_text(printable(text.get_text(), "\n"))
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"text.parse_math": False, "svg.hashsalt": "echosweep"}):
+        figure.savefig(buffer, **settings)
+    return buffer.getvalue()

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from echosweep.reporting.page import MISSING, interval, number
 from echosweep.reporting.shift_figures import NAMES
 from echosweep.reporting.study_tables import Row, ShiftRow
+from echosweep.text import printable
 
 _ESCAPED = {
     **{char: rf"\{char}" for char in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"[": "{[}", "*": "{*}"},  # behind the end of a row they would be arguments of it
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
     **{MISSING: "--", "−": "$-$", "±": r"$\pm$"},
 }
@@ -19,7 +21,7 @@ _ESCAPED = {
 
 def escape(text: str) -> str:
     """Return `text` so that LaTeX prints it as it is."""
-    return "".join(_ESCAPED.get(char, char) for char in text)
+    return "".join(_ESCAPED.get(char, char) for char in printable(text))
 
 
 def latex_table1(rows: Sequence[Row]) -> str:

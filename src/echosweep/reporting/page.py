@@ -14,12 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
 from echosweep import runs
+from echosweep.reporting.figures import drawn
 
 MISSING = "–"
 
@@ -71,21 +71,25 @@ def fact(value: Any) -> str:
 def provenance(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the provenance part of a page shows.
 
-    sides: the stores under comparison, in order; facts: the names that any of them has.
+    sides: the stores under comparison, in order; facts: the names that any of them has. A page may
+    be shared, so a store has a name there, and no path.
     """
     known = dict(record.get("provenance", {}))
     environment = known.pop("environment", {})
+    known = {name: _without_path(side) for name, side in known.items()}
     facts = list(dict.fromkeys(name for side in known.values() for name in side))
     features = record.get("features", {})
     return {"sides": known, "facts": facts, "features": features, "environment": environment}
 
 
+def _without_path(side: Mapping[str, Any]) -> dict[str, Any]:
+    named = {"store": Path(side["path"]).name} if "path" in side else {}
+    return named | {name: value for name, value in side.items() if name != "path"}
+
+
 def figure_uri(figure: Figure) -> str:
     """Return a figure as SVG in a data URI, the same bytes each time."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "echosweep"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return _uri("svg+xml", buffer.getvalue())
+    return _uri("svg+xml", drawn(figure, format="svg", metadata={"Date": None}))
 
 
 def picture_uri(picture: Image.Image) -> str:

@@ -5,7 +5,6 @@ without guidance; then every search, and where all of it came from. Invariant: m
 images alone, of a study that is finished or not; what is missing is named.
 """
 
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -124,7 +123,7 @@ def _content(study: Study, drawn: Mapping[str, Figure]) -> dict[str, Any]:
         "settings": {
             "about": study.recipe.get("about"),
             **study.identity,
-            **{f"data {name}": value for name, value in study.data.items()},
+            **{f"data {name}": value for name, value in study.data.items() if name != "path"},
         },
         "machines": machines(study),
     }
@@ -237,6 +236,5 @@ def _as_figure(picture: Image.Image) -> Figure:
 
 def _save_pdf(figure: Figure, path: Path) -> None:
     """Write a figure to `path` as PDF, the same bytes each time."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
-    runs.atomic_write(path, lambda file: file.write(buffer.getvalue()))
+    content = figures.drawn(figure, format="pdf", metadata={"CreationDate": None})
+    runs.atomic_write(path, lambda file: file.write(content))

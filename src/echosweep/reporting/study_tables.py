@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from echosweep import runs
 from echosweep.reporting.study_records import Record, Study, chosen, of_role, score_name, trials_of
+from echosweep.text import cell
 
 
 class Row(NamedTuple):
@@ -205,7 +206,7 @@ def write_csv(rows: Sequence[NamedTuple], columns: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
-    writer.writerows([getattr(row, column) for column in columns] for row in rows)
+    writer.writerows([cell(getattr(row, column)) for column in columns] for row in rows)
     return text.getvalue()
 
 

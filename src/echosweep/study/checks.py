@@ -5,6 +5,7 @@ packages that a late stage needs. Invariant: nothing here imports torch or reads
 """
 
 import importlib.util
+import math
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -17,7 +18,7 @@ from echosweep.study.candidate import Candidate
 from echosweep.study.leaks import check_reporting_split, check_seeds, check_training_split
 from echosweep.study.recipe import Range, Recipe, StageEntry
 from echosweep.study.search import at_budget
-from echosweep.study.stages import SearchOptions
+from echosweep.study.stages import FinalOptions, SearchOptions
 from echosweep.study.strategies import combinations, cost
 
 _MOST_CELLS = 2000
@@ -50,6 +51,28 @@ def options_of(entry: StageEntry) -> Config:
     """Return the options of a stage, checked by its kind."""
     kind = STAGES[entry.stage].options
     return kind.make(entry.options, where=f"key in stage {entry.name!r}:")
+
+
+def check_copies_can_be_sought(
+    recipe: Recipe, options: Mapping[str, Config], images: Mapping[str, int]
+) -> None:
+    """Raise UsageError where a search for copies could not be calibrated, so nothing exported.
+
+    Args:
+        recipe: The study.
+        options: Those of its stages, by name.
+        images: How many real images each split has.
+    """
+    held_out = sum(images.values()) - images.get(recipe.base.train.split, 0)
+    for name, stage in options.items():
+        if isinstance(stage, FinalOptions) and held_out + 1 < 1 / stage.rate:
+            most = math.ceil(1000 / (held_out + 1)) / 1000
+            lower = f"write rate: {most:g} in this stage, or " if most < 1 else ""
+            raise UsageError(
+                f"stage {name!r}: {held_out} images that did not train cannot show a rate of "
+                f"{stage.rate:g} of false alarms, so copies of patients could not be sought, and "
+                f"the winner not be exported; {lower}give at least {math.ceil(1 / stage.rate) - 1}"
+            )
 
 
 def _check_search(options: SearchOptions, base: Candidate, recipe: Recipe) -> Candidate:

@@ -24,9 +24,9 @@ from echosweep.progress import Show, hidden
 from echosweep.reporting.study_checks import read_facts
 from echosweep.study import BACKENDS
 from echosweep.study.backends import Settings
-from echosweep.study.checks import check
+from echosweep.study.checks import check, check_copies_can_be_sought
 from echosweep.study.ledger import Ledger
-from echosweep.study.plan import check_disk
+from echosweep.study.plan import check_disk, count_images
 from echosweep.study.recipe import Recipe, StageEntry
 from echosweep.study.runner import Runner, Say
 
@@ -62,6 +62,7 @@ def study(
     options = check(recipe)
     check_choice("backend", backend, list(BACKENDS))
     _check_place(out, recipe, data)
+    check_copies_can_be_sought(recipe, options, count_images(recipe, data))
     check_disk(recipe, data, out)
     ledger = _ledger(storage, out, recipe)
     runs_on = BACKENDS[backend](settings or Settings(gpus=recipe.gpus))
@@ -138,11 +139,11 @@ def _check_place(out: Path, recipe: Recipe, data: str | Path | None) -> None:
     if data is not None and recipe.data is not None:
         raise UsageError(f"recipe {recipe.name!r} makes its own data; leave --data out")
     if (out / "study.json").exists():
-        check_no_way_out(out)
         known = read_facts(out)["identity"]
         _check_same(out, known, {**recipe.identity(), "images": known.get("images")})
     elif out.exists() and any(path.name not in _BEFORE for path in out.iterdir()):
         raise UsageError(f"{out} is not empty and not a study; choose another --out")
+    check_no_way_out(out)
 
 
 def _check_same(out: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

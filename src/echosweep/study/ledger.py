@@ -30,6 +30,8 @@ _DRIVERS = {  # modules that speak to a database, and the package of the first
     "mysql": (("pymysql", "MySQLdb"), "pymysql"),
 }
 _SECONDS_TO_CONNECT = 10
+# What Optuna raises for a journal that it did not write.
+_NOT_UNDERSTOOD = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 
 
 class Ledger:
@@ -146,7 +148,7 @@ class Ledger:
             yield
         except EchoSweepError:
             raise
-        except (OptunaError, SQLAlchemyError, OSError, RuntimeError, ValueError, KeyError) as error:
+        except (OptunaError, SQLAlchemyError, OSError, *_NOT_UNDERSTOOD) as error:
             first = (str(getattr(error, "orig", None) or error).splitlines() or [""])[0]
             reason = f"{self._without_secrets(first)} ({type(error).__name__})"
             fix = (

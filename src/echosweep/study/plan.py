@@ -27,7 +27,7 @@ from echosweep.streams import console, table
 from echosweep.study import STAGES
 from echosweep.study.backends import Settings, local
 from echosweep.study.candidate import Candidate
-from echosweep.study.checks import check
+from echosweep.study.checks import check, check_copies_can_be_sought
 from echosweep.study.recipe import Recipe
 from echosweep.study.stages import Bench
 from echosweep.study.status_table import duration
@@ -122,6 +122,7 @@ def plan(
     threads; notes. Raises UsageError for what no study can run.
     """
     acts = rehearse(recipe)
+    check_copies_can_be_sought(recipe, check(recipe), count_images(recipe, data))
     from echosweep.devices import pick_device  # here, not above: `check_disk` needs no torch
     from echosweep.study.bill import Bill
     from echosweep.study.costs import Meter
@@ -159,17 +160,25 @@ def _data(recipe: Recipe, data: str | Path | None) -> "Data":
     from echosweep.study.costs import Data
     from echosweep.training.batches import class_names
 
+    counts = count_images(recipe, data)
     if data is not None:
         store = FrameStore.open(data, verify=False)
-        counts = Counter(store.splits.tolist())
         return Data(store.preparation, counts, partial(class_names, store))
+    made = recipe.data
+    assert made is not None
+    return Data(Preparation((made.size, made.size)), counts, lambda label, split: ())
+
+
+def count_images(recipe: Recipe, data: str | Path | None) -> Counter[str]:
+    """Return how many real images each split has; of a recipe's own data, as it will be made."""
+    if data is not None:
+        return Counter(FrameStore.open(data, verify=False).splits.tolist())
     made = recipe.data
     if made is None:
         raise UsageError(f"recipe {recipe.name!r} needs --data STORE to be planned for")
     videos = Counter(assign_splits(map(str, range(made.videos)), _SHARES, 0).values())
     each = -(-made.frames // made.every)
-    counts = Counter({split: number * each for split, number in videos.items()})
-    return Data(Preparation((made.size, made.size)), counts, lambda label, split: ())
+    return Counter({split: number * each for split, number in videos.items()})
 
 
 def _stage(act: Act, bill: "Bill", workers: int) -> dict[str, Any]:
