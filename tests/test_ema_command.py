@@ -161,6 +161,37 @@ def test_the_same_call_again_changes_nothing_and_another_is_refused(
         ema(run, 0.04, run / "model.safetensors")
 
 
+def test_weights_without_their_json_are_completed_if_they_are_those(
+    run: Path, tmp_path: Path
+) -> None:
+    """A kill leaves them so, between two renames; what is somebody's is not overwritten."""
+    out = ema(run, 0.03, tmp_path / "made.safetensors")
+    facts = out.with_suffix(".json").read_text()
+    out.with_suffix(".json").unlink()
+    (tmp_path / ".made.safetensors.lock").touch()
+    for name in (".made.json.0a1b2c3d.9999999.tmp", ".made.safetensors.0a1b2c3d.9999999.tmp"):
+        (tmp_path / name).touch()
+    ema(run, 0.03, out)
+    assert out.with_suffix(".json").read_text() == facts
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made.json", "made.safetensors"]
+    out.with_suffix(".json").unlink()
+    before = out.read_bytes()
+    with pytest.raises(UsageError, match="holds other weights already"):
+        ema(run, 0.04, out)
+    assert out.read_bytes() == before
+
+
+def test_one_of_two_at_once_says_so(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made.safetensors"
+
+    def second(done: int, total: int, units: float | None = None) -> None:
+        with pytest.raises(UsageError, match=r"made\.safetensors is in use by another EchoSweep"):
+            ema(run, 0.03, out)
+
+    ema(run, 0.03, out, progress=second)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made.json", "made.safetensors"]
+
+
 @pytest.mark.parametrize(
     ("length", "name", "at_kimg", "message"),
     [

@@ -1,7 +1,8 @@
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,57 @@ def test_an_interrupted_sampling_continues_where_it_stopped(tmp_path: Path) -> N
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("images.npy", "index.npy", "videos.json", "manifest.json")
     }
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "flip": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"?"),
+    "flip first": lambda path: path.write_bytes(b"?" + path.read_bytes()[1:]),
+    "zero": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "cut": lambda path: os.truncate(path, 200),
+    "empty": lambda path: os.truncate(path, 0),
+    "gone": lambda path: path.unlink(),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"more"),
+}
+
+
+@pytest.mark.parametrize("name", ["content/images.npy", "checks.u32"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_images_of_a_begun_store_are_drawn_again(
+    tmp_path: Path, name: str, damage: str
+) -> None:
+    def draw(seeds: Sequence[int]) -> NDArray[np.uint8]:
+        if 14 in seeds and stop:
+            raise KeyboardInterrupt
+        return np.array([np.full((8, 8), seed) for seed in seeds], np.uint8)
+
+    arguments: Any = (range(10, 16), Preparation((8, 8)), {"kind": "test"}, ALONE, 2)
+    stop = True
+    with pytest.raises(KeyboardInterrupt):
+        sampling.write_images(tmp_path / "out", draw, *arguments)
+    DAMAGE[damage](partial_path(tmp_path / "out") / name)
+    stop = False
+    store = sampling.write_images(tmp_path / "out", draw, *arguments)
+    assert store is not None
+    assert (store.images == np.arange(10, 16)[:, None, None]).all()
+    assert len(FrameStore.open(tmp_path / "out")) == 6
+
+
+def test_of_a_finished_store_only_the_grid_is_made(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = tmp_path / "grid.png"
+    sample(small_run, tmp_path / "out", num=2, steps=2)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    again = sample(small_run, tmp_path / "out", num=2, steps=2, grid=grid)
+    assert again is not None
+    assert grid.read_bytes().startswith(runs.PNG)
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert "out is finished already" in capsys.readouterr().err
+    grid.write_text("mine")
+    with pytest.raises(UsageError, match=r"grid\.png is there already, and is no PNG"):
+        sample(small_run, tmp_path / "new", num=2, steps=2, grid=grid)
+    assert grid.read_text() == "mine"
+    assert not (tmp_path / "new").exists()
 
 
 def test_an_error_of_writing_is_raised_and_marks_nothing(tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ _TEMPORARY = re.compile(r"(.*/)?\.([^/]+?)(?:\.[0-9a-f]{8})?\.\d+\.tmp")
 
 
 def partial_path(out: Path) -> Path:
-    """Return where the unfinished folder `out` lives."""
+    """Return where the unfinished folder `out` lives; raise UsageError for `/`, `.` and `..`."""
+    if out.name in ("", ".."):
+        raise UsageError(f"{out} is there already; give the name of a folder to make")
     return out.with_name(out.name + ".partial")
 
 

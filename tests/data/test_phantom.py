@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import av
@@ -404,6 +405,34 @@ def test_workers_and_interruptions_change_no_byte(
     assert digests(other) == before
     assert first.stat().st_mtime_ns == kept
     assert calls == [(VIDEOS, VIDEOS, VIDEOS * FRAMES)]
+
+
+def test_what_a_kill_leaves_is_gone_on_with_and_what_is_linked_refused(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = partial(phantom, tmp_path / "out", VIDEOS, FRAMES, SIZE, seed=3, workers=1)
+    shutil.copytree(made, tmp_path / "out")
+    names = (".lock", ".FileList.csv.0a1b2c3d.1.tmp", "Videos/.a.avi.1.tmp")
+    for name in names:
+        (tmp_path / "out" / name).touch()
+    call()
+    assert digests(tmp_path / "out") == digests(made)
+    assert "finished" not in capsys.readouterr().err
+    call()
+    assert "out is finished already" in capsys.readouterr().err
+    (tmp_path / "begun").mkdir()
+    for name in (".lock", ".phantom.json.0a1b2c3d.1.tmp"):  # killed before it is there
+        (tmp_path / "begun" / name).touch()
+    assert sorted(path.name for path in phantom(tmp_path / "begun", 1, 1, 32).iterdir()) == [
+        *("FileList.csv", "Videos", "VolumeTracings.csv", "phantom.json"),
+    ]
+    (tmp_path / "out" / "Videos").rename(tmp_path / "theirs")
+    (tmp_path / "out" / "Videos").symlink_to(tmp_path / "theirs")
+    next((tmp_path / "theirs").iterdir()).unlink()
+    before = digests(tmp_path)
+    with pytest.raises(UsageError, match="Videos is a link"):
+        call()
+    assert digests(tmp_path) == before
 
 
 def test_workers_end_with_a_killed_run(tmp_path: Path) -> None:

@@ -223,6 +223,29 @@ def test_other_settings_do_not_continue_a_partial_store(folder: Path, tmp_path: 
         prepare(folder, tmp_path / "s", size=16, every=3, workers=1)
 
 
+def test_a_finished_store_is_returned_unless_the_source_has_changed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = shutil.copytree(folder, tmp_path / "in")
+    made = prepare(root, tmp_path / "s", size=16, workers=1)
+    again = prepare(root, tmp_path / "s", size=16, workers=1)
+    assert again.manifest == made.manifest
+    assert "s is finished already" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"exists already, made with .* \(preparation\)"):
+        prepare(root, tmp_path / "s", size=24, workers=1)
+    video = min(path for path in root.rglob("*") if path.is_file())
+    with video.open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(UsageError, match=r"exists already, made with .* \(clips\)"):
+        prepare(root, tmp_path / "s", size=16, workers=1)
+
+
+@pytest.mark.parametrize("out", ["/", ".", "..", ""])
+def test_a_place_that_has_no_name_is_refused(folder: Path, out: str) -> None:
+    with pytest.raises(UsageError, match="already"):
+        prepare(folder, out, size=16, workers=1)
+
+
 # --- what is left out -----------------------------------------------------------------------
 
 

@@ -63,7 +63,7 @@ def sample(
     _check_numbers(num, seed, batch)
     out = Path(out)
     if not (out / MANIFEST).is_file():
-        places.check_free(out)  # also known below, but maybe minutes of compiling later
+        places.check_free(out)  # also known below, but maybe minutes of loading later
     if grid:
         runs.check_writable(Path(grid), runs.PNG)
     config, path = SampleConfig.merge(config, settings), model_path(model)
@@ -82,6 +82,7 @@ def sample(
         if finished := _find_finished(out, task, _plans(config, precision, num, peers.device)):
             runs.note_finished(out)
             return _with_grid(finished, grid) if peers.rank == 0 else None
+        places.check_free(out)
         plan = _prepare(denoiser, config, precision, num, peers.device)
         task |= {"compute": plan._asdict()}
         draw = partial(

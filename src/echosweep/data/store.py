@@ -192,7 +192,7 @@ def image_shape(preparation: Preparation) -> tuple[int, ...]:
 
 
 def _why_no_store(path: Path) -> str:
-    if folders.partial_path(path).exists():
+    if path.name not in ("", "..") and folders.partial_path(path).exists():
         return f"{path} is not finished; run the command that makes it again, it will continue"
     if not path.exists():
         make = runs.command_line("prepare", "SOURCE", "--out", path)
