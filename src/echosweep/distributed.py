@@ -5,14 +5,15 @@ gloo on CPUs; without a launcher there is one process and every function here is
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import distributed
 
+from echosweep import machine
 from echosweep.devices import pick_device
+from echosweep.errors import UsageError
 
 
 class World(NamedTuple):
@@ -26,16 +27,23 @@ class World(NamedTuple):
 @contextlib.contextmanager
 def world(device: str | None = None) -> Iterator[World]:
     """Join the processes that the launcher started; leave them at the end."""
-    picked, size = pick_device(device), int(os.environ.get("WORLD_SIZE", "1"))
+    picked, size = pick_device(device), machine.variable("WORLD_SIZE", 1)
     if picked.type == "cuda":
         torch.cuda.set_device(picked)
-    if size == 1:
+    if size <= 1:
         yield World(0, 1, picked)
         return
     if distributed.is_initialized():  # one command within another: they have joined already
         yield World(distributed.get_rank(), size, picked)
         return
-    distributed.init_process_group("nccl" if picked.type == "cuda" else "gloo")
+    rank = machine.variable("RANK", 0)
+    if rank >= size:
+        raise UsageError(f"the environment has RANK={rank} and WORLD_SIZE={size}; unset both")
+    try:
+        distributed.init_process_group("nccl" if picked.type == "cuda" else "gloo")
+    except ValueError as error:  # a variable that torchrun sets is missing or is nonsense
+        text = str(error).split("\n")[0][:200]
+        raise UsageError(f"the processes cannot join ({text}); start them with torchrun") from None
     try:
         yield World(distributed.get_rank(), distributed.get_world_size(), picked)
         distributed.barrier()

@@ -10,9 +10,30 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from echosweep.errors import UsageError
+
 _OWN_GROUPS = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
 _UNREADABLE = (OSError, ValueError, IndexError, ZeroDivisionError)
+
+
+def variable(name: str, default: int) -> int:
+    """Return a variable of the environment that is a number, as launchers of processes set them.
+
+    Args:
+        name: Of the variable.
+        default: Its value where it is not set.
+
+    Raises:
+        UsageError: It is no whole number of 0 or more.
+    """
+    value = os.environ.get(name, str(default))
+    if not (value.isascii() and value.isdecimal() and len(value) < 10):
+        raise UsageError(
+            f"the environment has {name}={value[:40]!r}, which is no whole number; it is set by "
+            "torchrun: unset it to run one process"
+        )
+    return int(value)
 
 
 def cores() -> int:
@@ -30,7 +51,7 @@ def free_memory() -> int | None:
     with contextlib.suppress(*_UNREADABLE):
         fields = Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()
         free.append(int(fields[0]) * 1024)
-    peers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    peers = max(1, variable("LOCAL_WORLD_SIZE", 1))
     return max(0, min(free)) // peers if free else None
 
 
