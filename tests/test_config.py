@@ -1,3 +1,5 @@
+import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +146,66 @@ def test_configs_are_frozen() -> None:
 
 def test_lists_are_read_from_one_word() -> None:
     assert TrainConfig.make({"total_kimg": 1, "channel_mult": "1,2,2"}).channel_mult == (1, 2, 2)
+
+
+def laughs(line: str) -> str:
+    """Return nine lines, each of nine aliases of the line before."""
+    names = "abcdefghij"
+    return "".join(
+        line.format(name=name, before=",".join([f"*{before}"] * 9)) + "\n"
+        for before, name in itertools.pairwise(names)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: &a [lol]\n" + laughs("{name}: &{name} [{before}]"), "10,000 values, aliases written"),
+        (
+            "a: &a {lr: 1}\n" + laughs("{name}: &{name} {{<<: [{before}]}}"),
+            "10,000 values, aliases",
+        ),
+        ("lr: &a [*a]", "line 1: an alias stands within itself"),
+        ("".join(f"k{n}: 1\n" for n in range(10_000)), "holds more than 10,000 values"),
+        ("".join(f"k{n}: 1\n" for n in range(100)), "; and 95 more"),
+        ("lr: " + "[" * 100_000, "line 1: more than 40 lists within each other"),
+        ("lr: [" + "1," * 4000 + "]", "lr = [1, 1, 1, 1"),
+        ("#" * 300_000, "it has more than 256 KiB"),
+        ("lr: 1\nseed: 3\nlr: 2\n", "line 3: 'lr' stands there twice; keep one"),
+        (
+            "lr: !!python/object/apply:os.system ['id']",
+            "python/object/apply:os.system' is not read",
+        ),
+        ("lr: !!timestamp x", "is not read; leave it out"),
+        ("seed: " + "9" * 5000, "line 1: a number of 5000 digits"),
+        ("seed: 0x" + "f" * 5000, "line 1: a number of 5002 digits"),
+        ("lr: 1e400", "lr = inf: must be a number that is not infinite"),
+        ("x" * 1000 + ": 1", "unknown option in"),
+        ("network: " + "x" * 100_000, "is not known"),
+        ("lr: *" + "x" * 1000, "is not YAML: found undefined alias"),
+        ("lr: =", "is not YAML"),
+        ("? [a]\n: 1", "found unhashable key"),
+    ],
+)
+def test_hostile_yaml_is_refused_in_a_few_words(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as refused:
+        TrainConfig.read(path)
+    assert reason in str(refused.value)
+    assert len(str(refused.value)) < 5 * 700
+
+
+def test_aliases_of_plain_values_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("total_kimg: &a 3\nseed: *a\n")
+    assert TrainConfig.read(path).seed == 3
+
+
+def test_pipes_and_devices_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(UsageError, match=f"cannot read {path}: it is a pipe or a device"):
+            TrainConfig.read(path)
+    with pytest.raises(UsageError, match="it is a folder"):
+        TrainConfig.read(tmp_path)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from echosweep import machine
+from echosweep.distributed import world
+from echosweep.errors import UsageError
 
 LINUX = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="control groups are Linux's"
@@ -106,3 +108,37 @@ def test_the_cpu_has_a_name_and_instruction_sets() -> None:
     assert machine.cpu_flags() <= set(words.split())
     assert machine.cpu_flags()
     assert machine.cpu_name() is None or machine.cpu_name() in words
+
+
+@pytest.mark.parametrize("value", ["abc", "-1", "1.5", "", "9" * 5000, "٣"])
+def test_a_variable_of_a_launcher_that_is_no_number_is_refused(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    for name, use in (
+        ("LOCAL_WORLD_SIZE", machine.free_memory),
+        ("WORLD_SIZE", lambda: world("cpu").__enter__()),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            with pytest.raises(UsageError, match=rf"{name}=.*which is no whole number") as refused:
+                use()
+            assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"RANK": "abc"}, "RANK='abc', which is no whole number"),
+        ({"RANK": "5"}, "RANK=5 and WORLD_SIZE=2"),
+        ({"RANK": "1"}, "the processes cannot join .*; start them with torchrun"),
+    ],
+)
+def test_a_rank_without_its_launcher_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], reason: str
+) -> None:
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"WORLD_SIZE": "2", **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=reason), world("cpu"):
+        pass

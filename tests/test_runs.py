@@ -119,3 +119,26 @@ def test_what_is_no_record_is_one_clear_error(tmp_path: Path, text: str) -> None
     path.write_text(text, errors="surrogateescape")
     with pytest.raises(EchoSweepError, match=r"record\.json is damaged .*; fix it"):
         runs.read_record(path, "fix it")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": ' + "[" * 100_000, '{"a": ' + "9" * 5000 + "}", "\xff", "[1]", "3", '{"a": 1']
+)
+def test_a_record_of_any_content_is_read_or_damaged(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(EchoSweepError, match=r"a\.json is damaged .*; mend it$") as refused:
+        runs.read_record(path, "mend it")
+    assert len(str(refused.value)) < 500
+    path.write_bytes(text.encode("latin-1") + b'\n{"b": 2}\n')
+    assert runs.read_jsonl(path) == [{"b": 2}]
+
+
+def test_a_record_without_an_end_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").symlink_to("/dev/zero")
+    with pytest.raises(EchoSweepError, match=r"a pipe or a device, not a file; mend it$"):
+        runs.read_record(tmp_path / "a.json", "mend it")
+    with (tmp_path / "b.json").open("wb") as file:
+        file.truncate(10**10)
+    with pytest.raises(EchoSweepError, match=r"it has more than 64 MiB; mend it$"):
+        runs.read_record(tmp_path / "b.json", "mend it")

@@ -19,7 +19,7 @@ def pick_device(name: str | None = None) -> torch.device:
         if device.type not in ("cpu", "cuda"):
             raise RuntimeError(f"images are not made alike on {device.type}")
         if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", machine.number("LOCAL_RANK", 0))
+            device = torch.device("cuda", machine.variable("LOCAL_RANK", 0))
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]

@@ -17,6 +17,7 @@ from torch import distributed
 
 from echosweep import machine
 from echosweep.devices import pick_device
+from echosweep.errors import UsageError
 
 MEETING = "ECHOSWEEP_MEETING"  # a folder in which processes of one machine meet, in place of a port
 _LOOPBACK = {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
@@ -34,16 +35,24 @@ class World(NamedTuple):
 @contextlib.contextmanager
 def world(device: str | None = None) -> Iterator[World]:
     """Join the processes that the launcher started; leave them at the end."""
-    picked, size = pick_device(device), machine.number("WORLD_SIZE", 1)
+    picked, size = pick_device(device), machine.variable("WORLD_SIZE", 1)
     if picked.type == "cuda":
         torch.cuda.set_device(picked)
-    if size == 1:
+    if size <= 1:
         yield World(0, 1, picked)
         return
     if distributed.is_initialized():  # one command within another: they have joined already
         yield World(distributed.get_rank(), size, picked)
         return
-    distributed.init_process_group("nccl" if picked.type == "cuda" else "gloo", **_meeting(size))
+    rank = machine.variable("RANK", 0)
+    if rank >= size:
+        raise UsageError(f"the environment has RANK={rank} and WORLD_SIZE={size}; unset both")
+    backend = "nccl" if picked.type == "cuda" else "gloo"
+    try:
+        distributed.init_process_group(backend, **_meeting(rank, size))
+    except ValueError as error:  # a variable that torchrun sets is missing or is nonsense
+        text = str(error).split("\n")[0][:200]
+        raise UsageError(f"the processes cannot join ({text}); start them with torchrun") from None
     try:
         yield World(distributed.get_rank(), distributed.get_world_size(), picked)
         distributed.barrier()
@@ -51,15 +60,15 @@ def world(device: str | None = None) -> Iterator[World]:
         distributed.destroy_process_group()
 
 
-def _meeting(size: int) -> dict[str, Any]:
+def _meeting(rank: int, size: int) -> dict[str, Any]:
     """Return where the processes meet, {} where the launcher's variables say so."""
-    if machine.number("LOCAL_WORLD_SIZE", 0) == size:
+    if machine.variable("LOCAL_WORLD_SIZE", 0) == size:
         for name, value in _LOOPBACK.items():
             os.environ.setdefault(name, value)
     if MEETING not in os.environ:
         return {}
     file = Path(os.environ[MEETING]).absolute() / str(next(_meetings))
-    return {"init_method": file.as_uri(), "rank": machine.number("RANK", 0), "world_size": size}
+    return {"init_method": file.as_uri(), "rank": rank, "world_size": size}
 
 
 def agree(world: World, values: list[float]) -> list[float]:

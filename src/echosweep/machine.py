@@ -17,6 +17,25 @@ _GROUPS = Path("/sys/fs/cgroup")
 _UNREADABLE = (OSError, ValueError, IndexError, ZeroDivisionError)
 
 
+def variable(name: str, default: int) -> int:
+    """Return a variable of the environment that is a number, as launchers of processes set them.
+
+    Args:
+        name: Of the variable.
+        default: Its value where it is not set.
+
+    Raises:
+        UsageError: It is no whole number of 0 or more.
+    """
+    value = os.environ.get(name, str(default))
+    if not (value.isascii() and value.isdecimal() and len(value) < 10):
+        raise UsageError(
+            f"the environment has {name}={value[:40]!r}, which is no whole number; it is set by "
+            "torchrun: unset it to run one process"
+        )
+    return int(value)
+
+
 def cores() -> int:
     """Return how many CPU cores this process may use, at least 1."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -32,19 +51,8 @@ def free_memory() -> int | None:
     with contextlib.suppress(*_UNREADABLE):
         fields = Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()
         free.append(int(fields[0]) * 1024)
-    peers = max(1, number("LOCAL_WORLD_SIZE", 1))
+    peers = max(1, variable("LOCAL_WORLD_SIZE", 1))
     return max(0, min(free)) // peers if free else None
-
-
-def number(variable: str, default: int) -> int:
-    """Return the whole number that a launcher set in the environment; raise UsageError for text."""
-    given = os.environ.get(variable, "").strip() or str(default)
-    if not (given.isascii() and given.isdigit()):
-        raise UsageError(
-            f"{variable}={given} in the environment must be a whole number, as torchrun sets it; "
-            f"unset {variable}"
-        )
-    return int(given)
 
 
 def cpu_name() -> str | None:

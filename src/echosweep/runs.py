@@ -25,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from echosweep import machine, places
+from echosweep import bounded, machine, places
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.text import printable
 from echosweep.vocabulary import nameless
@@ -33,6 +33,7 @@ from echosweep.vocabulary import nameless
 PNG, PAGE = b"\x89PNG\r\n\x1a\n", b"<!doctype html>"  # how files begin that may be overwritten
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHUNK = 1 << 22
+_MOST_RECORD, _MOST_LINES = 1 << 26, 1 << 30  # bytes of a record, and of all lines of a log
 
 
 def sha256_file(path: Path) -> str:
@@ -179,15 +180,18 @@ def read_record(path: Path, fix: str, *, signed: bool = False) -> dict[str, Any]
         FileNotFoundError: It is not there.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(bounded.read_bytes(path, _MOST_RECORD))
+        found = signature({k: v for k, v in value.items() if k != "signature"})
     except (FileNotFoundError, NotADirectoryError):
         raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise EchoSweepError(f"{path} is damaged ({error}); {fix}") from None
-    if not isinstance(value, dict):
-        raise EchoSweepError(f"{path} is damaged (it holds no mapping); {fix}")
-    kept = value.pop("signature", None if signed else signature(value))
-    if kept != signature(value):
+    except OSError as error:
+        raise EchoSweepError(f"{path} cannot be read: {error.strerror}; {fix}") from None
+    except AttributeError:
+        raise EchoSweepError(f"{path} is damaged (it holds no mapping); {fix}") from None
+    except (ValueError, RecursionError) as error:
+        raise EchoSweepError(f"{path} is damaged ({str(error)[:200]}); {fix}") from None
+    assert isinstance(value, dict)
+    if value.pop("signature", None if signed else found) != found:
         raise EchoSweepError(f"{path} does not match its signature: it was changed; {fix}")
     return value
 
@@ -197,8 +201,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows = []
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        with contextlib.suppress(json.JSONDecodeError):
+    for line in bounded.read_bytes(path, _MOST_LINES).split(b"\n")[:-1]:
+        with contextlib.suppress(ValueError, RecursionError):
             rows.append(json.loads(line))
     return [row for row in rows if isinstance(row, dict)]
 

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from echosweep import bounded
 from echosweep.errors import EchoSweepError
 
 _MAX_BYTES = 1 << 30
@@ -47,7 +48,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _reader(path: Path) -> Callable[[Path], dict[str, Tensor]]:
-    with path.open("rb") as file:
+    with bounded.open_file(path) as file:
         head = file.read(9)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from echosweep import machine
-from echosweep.errors import UsageError
 from echosweep.study import several
 
 
@@ -22,12 +20,3 @@ def test_where_one_fails_none_is_left_waiting(module: Path) -> None:
         "import os, sys, time\nif os.environ['RANK'] == '1': sys.exit(3)\ntime.sleep(60)\n"
     )
     assert several.run(["fails"], 3) == 3
-
-
-@pytest.mark.parametrize("given", ["abc", "-1", "1.5", "٣"])
-def test_a_variable_that_is_no_number_is_named(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", given)
-    with pytest.raises(
-        UsageError, match=r"^WORLD_SIZE=.* must be a whole number.*unset WORLD_SIZE"
-    ):
-        machine.number("WORLD_SIZE", 1)

@@ -7,7 +7,6 @@ from echosweep.config.base import (
     Config,
     Registry,
     check_choice,
-    read_yaml,
     registered,
 )
 from echosweep.config.discriminator import DiscriminatorConfig
@@ -16,6 +15,7 @@ from echosweep.config.messages import changes, nearest
 from echosweep.config.prepare import PrepareConfig
 from echosweep.config.sample import SampleConfig
 from echosweep.config.train import TrainConfig
+from echosweep.config.yaml_files import read_yaml as read_yaml
 
 __all__ = [
     "Config",

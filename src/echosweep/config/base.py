@@ -6,7 +6,6 @@ Nothing here imports torch: names are checked against the registries' source tex
 """
 
 import ast
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -22,13 +21,13 @@ from pydantic import (
 )
 
 from echosweep import runs
-from echosweep.config.messages import explain, nearest
+from echosweep.config.messages import explain, nearest, shorten
+from echosweep.config.yaml_files import read_yaml
 from echosweep.errors import UsageError
 from echosweep.text import NAME_RULE, is_name
 
 _PACKAGE = Path(__file__).parents[1]
 _SWITCHES = {"true": "on", "yes": "on", "on": "on", "false": "off", "no": "off", "off": "off"}
-_WORDS = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")  # of more than YAML 1.2 has
 
 
 @cache
@@ -51,6 +50,7 @@ def check_choice(what: str, name: str, allowed: tuple[str, ...] | list[str]) -> 
     """Return `name` if it is allowed; raise UsageError with the choices and the nearest one."""
     if name in allowed:
         return name
+    name = shorten(name)
     raise UsageError(f"{what} {name!r} is not known{nearest(name, allowed)} ({', '.join(allowed)})")
 
 
@@ -118,42 +118,6 @@ class Config(BaseModel):
         import yaml
 
         runs.write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file; raise UsageError where there is none.
-
-    As in YAML 1.2, on, off, yes and no are words, and 1e-3 is a number.
-    """
-    import yaml  # here, not above: `--help` need not wait for it
-
-    try:
-        values = yaml.load(Path(path).read_bytes(), _loader())
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} must hold `name: value` lines, not {type(values).__name__}")
-    return {str(name): value for name, value in values.items()}
-
-
-@cache
-def _loader() -> Any:
-    """Return PyYAML's safe loader, which reads YAML 1.1, with the plain words of YAML 1.2."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in known if tag not in _WORDS]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    truth, power = re.compile("(?i:true|false)$"), re.compile(r"[-+]?\d[\d_]*(\.\d*)?[eE][-+]?\d+$")
-    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", truth, list("tTfF"))
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", power, list("-+0123456789"))
-    return Loader
 
 
 def split_at_commas(value: Any) -> Any:

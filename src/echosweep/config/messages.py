@@ -8,11 +8,13 @@ holds a whole mapping, and every value in one is cut.
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
 _LONGEST = 60  # characters of a value
+_LONGEST_LINE = 600  # characters of all that is said of a value
 _MOST = 5  # wrong values that are named
 _TYPES = {  # what a branch wants, by pydantic's name of the error
     "bool_parsing": "true or false",
@@ -64,16 +66,17 @@ def explain(
         values: what it was to be made of.
         where: what a name in it is, as "option", or "key in FILE:".
     """
-    lines = list(dict.fromkeys(_lines(errors, kind, values, where)))
-    more = [f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
-    return "; ".join([*lines[:_MOST], *more])
+    by_path = _by_path(errors, values)
+    lines = islice(_lines(by_path, kind, where), _MOST)
+    more = [f"and {len(by_path) - _MOST} more"] if len(by_path) > _MOST else []
+    return "; ".join([*(shorten(line, _LONGEST_LINE) for line in lines), *more])
 
 
 def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return "name was x, now y" for each value that differs, by its path within mappings."""
     before, after = dict(_leaves(was)), dict(_leaves(now))
     return [
-        f"{name} was {_cut(repr(before.get(name)))}, now {_cut(repr(after.get(name)))}"
+        f"{name} was {shorten(repr(before.get(name)))}, now {shorten(repr(after.get(name)))}"
         for name in {**before, **after}
         if before.get(name) != after.get(name)
     ]
@@ -88,13 +91,13 @@ def _leaves(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, 
 
 
 def _lines(
-    errors: Sequence[Any], kind: type[BaseModel], values: Mapping[str, Any], where: str
+    by_path: Mapping[Path, Sequence[Any]], kind: type[BaseModel], where: str
 ) -> Iterator[str]:
-    for path, same in _by_path(errors, values).items():
-        name, first = ".".join(map(str, path)), same[0]
+    for path, same in by_path.items():
+        name, first = ".".join(shorten(str(part)) for part in path), same[0]
         if first["type"] == "extra_forbidden":
             allowed = _names(kind, path[:-1])
-            hint = nearest(str(path[-1]), allowed) or f"; known: {', '.join(allowed)}"
+            hint = nearest(shorten(str(path[-1])), allowed) or f"; known: {', '.join(allowed)}"
             yield f"unknown {where} {name!r}{hint}"
         elif first["type"] == "missing":
             yield f"{_holder(kind, where)} lacks {name}; add it"
@@ -109,11 +112,8 @@ def _by_path(errors: Sequence[Any], values: Mapping[str, Any]) -> dict[Path, lis
     found: dict[Path, list[Any]] = {}
     for error in errors:
         found.setdefault(_path(error, values), []).append(error)
-    deepest = {
-        path: same
-        for path, same in found.items()
-        if not any(len(other) > len(path) > 0 and other[: len(path)] == path for other in found)
-    }
+    above = {path[:end] for path in found for end in range(1, len(path))}
+    deepest = {path: same for path, same in found.items() if path not in above}
     # What a validator of ours says is more than that another branch wanted another type.
     return {path: _only(same, "value_error") or same for path, same in deepest.items()}
 
@@ -166,11 +166,12 @@ def _value(errors: Sequence[Any]) -> str:
     value = errors[0]["input"]
     if isinstance(value, Mapping | BaseModel) or _as_list(errors):
         return ""
-    return f" = {_cut(repr(value))}"
+    return f" = {shorten(repr(value))}"
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+def shorten(text: str, longest: int = _LONGEST) -> str:
+    """Return a text of at most so many characters: what a file says has no bound."""
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def _as_list(errors: Sequence[Any]) -> str:
@@ -180,7 +181,7 @@ def _as_list(errors: Sequence[Any]) -> str:
     if not wanted or isinstance(value, Mapping | BaseModel | list | tuple | set):
         return ""
     word = {None: "null", True: "true", False: "false"}.get(value) if _is_word(value) else value
-    return _cut(f"[{word}]")
+    return shorten(f"[{word}]")
 
 
 def _is_word(value: Any) -> bool:
@@ -198,7 +199,7 @@ def _wanted(errors: Sequence[Any]) -> str:
         return f"must be {' or '.join(filter(None, (', '.join(others), last)))}{quoted}"
     error = errors[0]
     if error["type"] in _LIMITS:
-        hint = nearest(str(error["input"]), re.findall(r"'([^']+)'", error["msg"]))
+        hint = nearest(shorten(str(error["input"])), re.findall(r"'([^']+)'", error["msg"]))
         limits = {k: f"{v:g}" if isinstance(v, float) else v for k, v in error["ctx"].items()}
         return f"must be {_LIMITS[error['type']].format(**limits)}{hint}"
     return str(error["msg"]).removeprefix("Value error, ")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from echosweep.data.table_rows import Row, parse_number
 from echosweep.data.tables import Table, WrongRow, match, read_optional
 
+_MOST = 1e9  # of a frame's number, and of pixels
 Labels = dict[str, float | str]
 Shape = Sequence[Sequence[float]]
 
@@ -91,7 +92,7 @@ def _drawn(table: Table, row: Row, kind: _Kind) -> tuple[int, Sequence[float]]:
     values = []
     for column in ("Frame", *kind.columns):
         value = parse_number(row.raw(column), table.decimal_comma)
-        if value is None or not math.isfinite(value):
+        if value is None or not abs(value) < _MOST:  # false for NaN too
             raise table.wrong(row, column, "is no number")
         values.append(value)
     return int(values[0]), tuple(values[1:])

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from echosweep import bounded
 from echosweep.data.source import Clip
+from echosweep.data.table_text import MOST_BYTES
 from echosweep.data.tables import (
     Row,
     Table,
@@ -173,7 +175,7 @@ def _read(path: Path) -> tuple[Table | None, Sequence[str]]:
     if path.suffix.lower() == ".csv":
         return read_optional(path, [_FILE], ["split", "patient"])
     try:
-        lines = list(_json_lines(path.read_bytes()))
+        lines = list(_json_lines(bounded.read_bytes(path, MOST_BYTES)))
     except OSError as error:
         return None, [f"{path} is not used: it cannot be read ({error.strerror})"]
     columns = list(dict.fromkeys(key for line in lines for key in line.record))

@@ -19,10 +19,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from echosweep import folders, runs
+from echosweep import bounded, folders, runs
 from echosweep.errors import EchoSweepError, UsageError
 
 FORMAT = 1
+_MOST_BYTES = 1 << 29  # of videos.json
 INDEX_DTYPE = np.dtype([("video", "<i4"), ("frame", "<i4")])
 SPLITS = ("train", "val", "test")
 FILES, MANIFEST = ("images.npy", "index.npy", "videos.json"), "manifest.json"
@@ -76,8 +77,13 @@ class FrameStore:
         self.manifest = manifest
         self.preparation = Preparation.from_json(manifest["preparation"])
         self.images: NDArray[np.uint8] = np.load(path / "images.npy", mmap_mode="r")
-        self.index: NDArray[Any] = np.load(path / "index.npy")
-        self.videos = [Video(**row) for row in json.loads((path / "videos.json").read_bytes())]
+        # As arrays of zeros can be stored in no space, the index must fit the images, not memory.
+        self.index: NDArray[Any] = np.load(path / "index.npy", mmap_mode="r")
+        if self.index.shape != self.images.shape[:1] or self.index.dtype != INDEX_DTYPE:
+            raise ValueError(f"the index is {self.index.shape} {self.index.dtype}")
+        self.index = np.array(self.index)
+        rows = json.loads(bounded.read_bytes(path / "videos.json", _MOST_BYTES))
+        self.videos = [_video(row) for row in rows]
 
     @classmethod
     def open(cls, path: str | Path, verify: bool = True) -> Self:
@@ -118,8 +124,9 @@ class FrameStore:
             raise ValueError(f"images are {self.images.shape} {self.images.dtype}, not {shape}")
         if self.manifest["fingerprint"] != self.fingerprint:
             raise ValueError("the preparation is not that of the fingerprint")
-        if not (self.index["video"] < len(self.videos)).all():
-            raise ValueError("the index names videos that are not there")
+        video, frame = self.index["video"], self.index["frame"]
+        if not ((video >= 0) & (video < len(self.videos)) & (frame >= 0)).all():
+            raise ValueError("the index names videos or frames that are not there")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -159,6 +166,18 @@ class FrameStore:
             counts = {name: int((self.splits == name).sum()) for name in SPLITS}
             raise UsageError(f"{self.path} has no image in split {split!r}; it has {counts}")
         return rows
+
+
+def _video(row: Any) -> Video:
+    """Return the video of a row of videos.json; raise ValueError for values of other types."""
+    video = Video(**row)
+    texts = (video.name, video.split, video.content, video.patient or "")
+    labels = [*video.labels, *video.labels.values()]
+    if not all(isinstance(text, str) for text in texts) or video.split not in (*SPLITS, ""):
+        raise ValueError("videos.json has a video whose name, split, patient or content is none")
+    if not all(isinstance(label, str | int | float) for label in labels):
+        raise ValueError("videos.json has a label that is neither a number nor text")
+    return video
 
 
 def check_comparable(

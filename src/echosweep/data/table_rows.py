@@ -151,6 +151,7 @@ class RowMaker:
             return Row(record.number, cells, self._places)
         if any(cells[self._width :]):
             problem = problem or f"has {len(cells)} cells for {self._width} columns"
+            cells = cells[: self._width]
         elif len(cells) < self._width:
             self._short.append(record.number)
             lacking = [name for name, place in self._needed.items() if place >= len(cells)]

@@ -9,9 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from echosweep import bounded
 from echosweep.errors import UsageError
 
 _DELIMITERS = ",;\t"
+MOST_BYTES = 1 << 26
+"""How long a table may be: in memory it takes many times as much."""
+_MOST_COLUMNS = 10_000
 _LONGEST_CELL = 100  # lines: a quote that is open for longer was never meant to be one
 _BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _EXCEL = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
@@ -46,7 +50,7 @@ def read_text(path: Path, wanted: Sequence[str] = (), place: str = "") -> Text:
         UsageError: The file cannot be read or is of Excel's own format.
     """
     try:
-        data = path.read_bytes()
+        data = bounded.read_bytes(path, MOST_BYTES)
     except OSError as error:
         raise UsageError(f"{place or path} cannot be read: {error.strerror}") from None
     if data.startswith(_EXCEL):
@@ -57,6 +61,9 @@ def read_text(path: Path, wanted: Sequence[str] = (), place: str = "") -> Text:
     delimiters = _DELIMITERS
     if header < len(lines) and (said := re.fullmatch(r'"?sep=([,;\t])"?\s*', lines[header])):
         delimiters, header = said[1], header + 1
+
+    if header < len(lines) and max(map(lines[header].count, delimiters)) >= _MOST_COLUMNS:
+        raise UsageError(f"{place or path} has more than {_MOST_COLUMNS:,} columns; is it a table?")
 
     def fit(delimiter: str) -> tuple[int, int]:
         cells = cells_of(lines[header], delimiter)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from echosweep import bounded
 from echosweep.data.limits import LIMITS, Limits
 from echosweep.data.source import Broken
 
@@ -179,7 +180,7 @@ def _read_meta(path: Path, limits: Limits) -> Volume:
     size = _size(plan, path, limits)
     packed = fields.get("CompressedData", "").lower() == "true"
     try:
-        with pixels.open("rb") as file:
+        with bounded.open_file(pixels) as file:
             _skip(file, skipped, what)
             data = (_unpacked if packed else _read_pixels)(file, size, what)
     except FileNotFoundError:
