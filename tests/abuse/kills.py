@@ -20,10 +20,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import child, world
+from .row import Bench, Found
 
 _CHANGES = (
     *("open", "rename", "replace", "link", "symlink", "unlink", "remove", "mkdir", "rmdir"),
@@ -59,7 +61,7 @@ class Killer:
 
     def __init__(self, root: Path, point: Point | None, log: Path | None = None) -> None:
         self.root, self.point, self.count = str(root), point, 0
-        self.log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if log else None
+        self.log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if log else None
 
     def install(self) -> None:
         """Wrap what changes files, in this process, for good."""
@@ -123,8 +125,8 @@ def sweep(
 
     pick: which points to try. again: kill the second run too, at a point drawn by the first.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     case, log = folder / "case", folder / "changes.txt"
-    log.unlink(missing_ok=True)
     wanted = undisturbed(line, inputs, case, log)
     count = len(log.read_text().splitlines())
     points = pick([Point(n, after) for n in range(1, count + 1) for after in (False, True)])
@@ -151,7 +153,7 @@ def _finished(line: str, inputs: Path, case: Path, killer: Killer) -> dict[str, 
     _fresh(case)
     ended = child.run(world.words(line, inputs, case), killer.install)
     assert ended.code == 0, ended.err
-    return leaves(case) | _said(ended)
+    return leaves(case) | said(ended)
 
 
 def killed(
@@ -164,7 +166,7 @@ def killed(
     ended = child.run(world.words(line, inputs, case))
     if ended.code:
         return [f"exit {ended.code}: {ended.last}"]
-    return list(different(wanted, leaves(case) | _said(ended)))
+    return list(different(wanted, leaves(case) | said(ended)))
 
 
 def _fresh(case: Path) -> None:
@@ -192,12 +194,13 @@ def leaves(folder: Path) -> dict[str, str]:
         if path.is_symlink() or not path.is_file():
             found[name] = f"-> {path.readlink()}" if path.is_symlink() else "folder"
         else:
-            parts = {f"{name}#{key}": value for key, value in _parts(path)}
-            found |= {f"{name}#": "whole"} if path.name in _HISTORY else parts
+            read = {f"{name}#{key}": value for key, value in parts(path)}
+            found |= {f"{name}#": "whole"} if path.name in _HISTORY else read
     return found
 
 
-def _parts(path: Path) -> Iterator[tuple[str, str]]:
+def parts(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield what a file holds, by keys: the values of JSON, the lines of text, or one hash."""
     data = path.read_bytes()
     if path.suffix == ".json":
         yield from _flat("", json.loads(data))
@@ -219,12 +222,56 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
         yield key, repr(value)
 
 
-def _said(ended: child.Ended) -> dict[str, str]:
+def said(ended: child.Ended) -> dict[str, str]:
     """Return the leaves of what a command printed, if that is JSON."""
     try:
         return {f"(stdout)#{key}": value for key, value in _flat("", json.loads(ended.out))}
     except ValueError:
         return {}
+
+
+def at_each_change(bench: Bench) -> Found:
+    """Kill every command at each of its changes, and the second run at another one."""
+    quick = ("prepare", "sample", "ema")  # the others take seconds each
+    points, faults = 0, []
+    for name in quick if bench.quick else world.COMMANDS:
+        pick = partial(bench.some, count=2, seed=points)
+        report = sweep(world.COMMANDS[name], bench.inputs, bench.folder, pick, again=True)
+        points += report.points
+        faults += [
+            f"{name}:{where}: {what}" for where, found in report.faults.items() for what in found
+        ]
+    return Found(f"{points} points of {len(world.COMMANDS)} commands, two kills each", faults)
+
+
+def at_random(bench: Bench) -> Found:
+    """Kill commands at random moments until they have done their work."""
+    names = ("train", "guided") if bench.quick else tuple(world.COMMANDS)
+    kills, faults = 0, []
+    for name in names:
+        line = world.COMMANDS[name]
+        wanted = undisturbed(line, bench.inputs, bench.folder / "case", bench.folder / "changes")
+        for number in range(bench.times(1, 100 if name == "train" else 20)):
+            done, found = _killed_at_random(bench, line, wanted, random.Random(f"{name} {number}"))
+            kills += done
+            faults += [f"{name} {number}: {what}" for what in found]
+    return Found(f"{kills} kills of {len(names)} commands", faults)
+
+
+def _killed_at_random(
+    bench: Bench, line: str, wanted: dict[str, str], draw: random.Random
+) -> tuple[int, list[str]]:
+    """Kill a command at a few random moments; return how often, and what is wrong in the end."""
+    case, kills = bench.fresh(), 0
+    for _ in range(draw.randint(1, 3)):
+        running = child.start(bench.words(line, case))
+        time.sleep(draw.uniform(0.05, 1.0))
+        kills += running.poll() is None
+        running.wait(seconds=0)
+    ended = child.run(bench.words(line, case))
+    if ended.code:
+        return kills, [f"exit {ended.code}: {ended.last}"]
+    return kills, list(different(wanted, leaves(case) | said(ended)))
 
 
 def main() -> None:
