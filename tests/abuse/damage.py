@@ -167,7 +167,8 @@ def _results(kind: Kind, bench: Bench, ended: child.Ended) -> dict[str, str]:
     found = {f"{path.name}#{key}": value for path in files for key, value in kills.parts(path)}
     assert found or kind.results.startswith("out"), f"there is no {kind.results}"
     volatile = ("time", "signature", "seconds")
-    return {k: v for k, v in found.items() if not k.endswith(volatile)} | kills.said(ended)
+    every = found | kills.said(ended)
+    return {key: value for key, value in every.items() if not key.endswith(volatile)}
 
 
 def _damaged(

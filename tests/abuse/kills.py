@@ -33,7 +33,7 @@ _CHANGES = (
 )
 # They say how it went, as on which row of the log a process ended: they are there and whole.
 _HISTORY = ("metrics.jsonl", "loss.png")
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class Point(NamedTuple):
@@ -94,7 +94,7 @@ class Killer:
     def _counts(self, name: str, is_io: bool, args: Any, more: Any) -> bool:
         if name == "open":
             given = args[1] if len(args) > 1 else more.get("mode", more.get("flags", "r"))
-            writes = set("wax+") & set(given) if is_io else given & _WRITING
+            writes = set("wax+") & set(given) if is_io else given & WRITING
             if not writes:
                 return False
         return self._path(args, more).startswith(self.root)

@@ -1,10 +1,11 @@
 """Every row of the table, in the order in which it is printed."""
 
-from . import damage, kills
+from . import attacks, damage, kills
 from .row import Row
 
 ROWS: dict[str, tuple[str, Row]] = {
     "kill": ("SIGKILL at each change of the file system, and again", kills.at_each_change),
     "random": ("SIGKILL at random moments", kills.at_random),
     "damage": ("flipped bits, cut, deleted, swapped, zeroed files", damage.every_kind),
+    "attack": ("hostile files, names, configs, weights, stores, databases", attacks.corpus),
 }
