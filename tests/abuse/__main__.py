@@ -2,8 +2,8 @@
 
     python -m tests.abuse [table.md] [--rows kill,fuzz] [--quick] [--seconds 600] [--work FOLDER]
 
-Each row's result is kept in FOLDER, so the same command continues what was interrupted; --again
-does all anew. Exit code 1: something did not hold; what, is in FOLDER/ROW.json.
+Each row's result is kept in FOLDER, so the same command continues what was interrupted, of the same
+commit; --again does all anew. Exit code 1: something did not hold; what, is in FOLDER/ROW.json.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from echosweep.runs import write_json
+from echosweep import runs
 
 from . import child, world
 from .row import Bench, Found, Row
@@ -35,6 +35,7 @@ def main() -> int:
     names = options.rows.split(",")
     if unknown := set(names) - set(ROWS):
         parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    options.commit = runs.environment()["commit"]
     work = options.work.resolve()
     if options.again:
         shutil.rmtree(work, ignore_errors=True)
@@ -53,7 +54,8 @@ def main() -> int:
 
 def _result(name: str, work: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return a row's result: the one kept, or that of doing it now."""
-    path, form = work / f"{name}.json", {"quick": options.quick, "seconds": options.seconds}
+    form = {"quick": options.quick, "seconds": options.seconds, "commit": options.commit}
+    path = work / f"{name}.json"
     if path.exists() and form.items() <= (kept := json.loads(path.read_bytes())).items():
         return kept
     if "torch" not in sys.modules:
@@ -63,7 +65,8 @@ def _result(name: str, work: Path, options: argparse.Namespace) -> dict[str, Any
     begun = time.monotonic()
     found = _tried(ROWS[name][1], bench)
     result = {**found._asdict(), **form, "took": round(time.monotonic() - begun, 1)}
-    write_json(path, result)
+    if found.done:  # else the row itself did not end, and is tried again
+        runs.write_json(path, result)
     shutil.rmtree(work / name, ignore_errors=True)
     return result
 
@@ -72,12 +75,16 @@ def _tried(row: Row, bench: Bench) -> Found:
     try:
         return row(bench)
     except Exception:
-        return Found("did not end", [traceback.format_exc()])
+        return Found("", [traceback.format_exc()])
 
 
 def _line(name: str, result: dict[str, Any]) -> str:
     faults = result["faults"]
-    said = f"**{len(faults)} failed**: {faults[0].splitlines()[-1][:120]}" if faults else "held"
+    said = (
+        f"**{len(faults)} failed**: {faults[0].strip().splitlines()[-1][:120]}"
+        if faults
+        else "held"
+    )
     cells = (f"`{name}`: {ROWS[name][0]}", result["done"], said, f"{result['took']:g}")
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 

@@ -47,6 +47,8 @@ class Child:
     def __init__(self, work: Callable[[], object], before: Before | None = None) -> None:
         self._logs = tempfile.TemporaryDirectory(prefix="abuse-log-")
         self._paths = [Path(self._logs.name, name) for name in ("out", "err")]
+        for path in self._paths:
+            path.touch()
         self._status: int | None = None
         sys.stdout.flush()
         sys.stderr.flush()

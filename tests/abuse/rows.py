@@ -1,10 +1,12 @@
 """Every row of the table, in the order in which it is printed."""
 
-from . import attacks, damage, kills
+from . import attacks, damage, kills, signals
 from .row import Row
 
 ROWS: dict[str, tuple[str, Row]] = {
     "kill": ("SIGKILL at each change of the file system, and again", kills.at_each_change),
+    "resume": ("stop at a random step and resume", signals.resumed),
+    "signal": ("SIGTERM, SIGINT, SIGUSR1, SIGHUP", signals.each_signal),
     "random": ("SIGKILL at random moments", kills.at_random),
     "damage": ("flipped bits, cut, deleted, swapped, zeroed files", damage.every_kind),
     "attack": ("hostile files, names, configs, weights, stores, databases", attacks.corpus),

@@ -50,10 +50,16 @@ _INPUTS = (
 
 
 def words(line: str, world: Path, out: Path) -> list[str]:
-    """Return the words of a command's line; what is written goes to the folder `out` only."""
+    """Return the words of a command's line; what is written goes to the folder `out` only.
+
+    Of an option with a value that is there twice the later one counts.
+    """
     found: list[str] = []
     for word in line.split():
         found += _SHORT.get(word, (word.format(w=world, out=out),))
+    for option in {word for word in found if word.startswith("--") and found.count(word) > 1}:
+        at = found.index(option)
+        del found[at : at + 2]
     return found
 
 
