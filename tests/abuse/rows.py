@@ -1,6 +1,6 @@
 """Every row of the table, in the order in which it is printed."""
 
-from . import attacks, damage, kills, signals
+from . import attacks, damage, kills, limits, numbers, signals, together
 from .row import Row
 
 ROWS: dict[str, tuple[str, Row]] = {
@@ -10,4 +10,7 @@ ROWS: dict[str, tuple[str, Row]] = {
     "random": ("SIGKILL at random moments", kills.at_random),
     "damage": ("flipped bits, cut, deleted, swapped, zeroed files", damage.every_kind),
     "attack": ("hostile files, names, configs, weights, stores, databases", attacks.corpus),
+    "number": ("NaN and infinity injected", numbers.injected),
+    "limit": ("full disks, quota, read-only, 20 descriptors", limits.taken_away),
+    "together": ("two processes of every command on one output", together.two_at_once),
 }
