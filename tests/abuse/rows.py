@@ -1,6 +1,6 @@
 """Every row of the table, in the order in which it is printed."""
 
-from . import attacks, damage, kills, limits, numbers, signals, together
+from . import attacks, damage, fuzz, kills, limits, numbers, scale, signals, soak, together
 from .row import Row
 
 ROWS: dict[str, tuple[str, Row]] = {
@@ -13,4 +13,8 @@ ROWS: dict[str, tuple[str, Row]] = {
     "number": ("NaN and infinity injected", numbers.injected),
     "limit": ("full disks, quota, read-only, 20 descriptors", limits.taken_away),
     "together": ("two processes of every command on one output", together.two_at_once),
+    "broken": ("one broken video in a hundred", fuzz.broken_videos),
+    "fuzz": ("files with random faults", fuzz.each_reader),
+    "soak": ("train, sample and evaluate in one process", soak.for_hours),
+    "scale": ("many videos, images and trials", scale.largest),
 }

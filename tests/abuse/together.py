@@ -7,7 +7,7 @@ is there in the end is what one alone makes. Locks of dead processes: see `kills
 from . import child, kills, world
 from .row import Bench, Found
 
-_QUICK = ("prepare", "ema")
+_QUICK = ("phantom", "ema")
 
 
 def two_at_once(bench: Bench) -> Found:
