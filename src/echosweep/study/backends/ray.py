@@ -6,12 +6,14 @@ sees its end and stops itself.
 """
 
 import atexit
+import importlib.util
 import logging
 import os
 import secrets
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -147,19 +149,19 @@ def _connect(address: str | None) -> Any:
 
     Raises UsageError where Ray is missing, or no cluster is there.
     """
-    own = _own() if address is None else {"address": address}
-    try:
-        import ray
-    except ImportError:
-        raise UsageError("Ray is missing; pip install 'echosweep[ray]'") from None
-    if ray.is_initialized():
-        return ray
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError("Ray is missing; pip install 'echosweep[ray]'")
+    if (there := sys.modules.get("ray")) and there.is_initialized():
+        return there
     _check_answers(address)
+    how = _own() if address is None else {"address": address}
+    import ray  # after `_own`: what Ray reads of the environment, it reads here
+
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word leaves the lab
     os.environ.setdefault("RAY_worker_niceness", "0")  # else trials stand still beside others
     try:
         ray.init(
-            **own,
+            **how,
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env={"env_vars": {_KILLS_CHILDREN: "0"}},
@@ -167,8 +169,11 @@ def _connect(address: str | None) -> Any:
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"Ray at {address}" if address else "a Ray of our own"
         raise UsageError(f"{where}: {' '.join(str(error).split())}") from None
+    finally:
+        if address is None:
+            atexit.register(_end, ray, Path(how["_temp_dir"]).parent)
     if address is None:
-        _begin_alone(ray, own["_temp_dir"])
+        _check_alone(ray)
     return ray
 
 
@@ -189,17 +194,17 @@ def _own() -> dict[str, Any]:
     }
 
 
-def _begin_alone(ray: Any, temporary: str) -> None:
-    """Raise UsageError for a Ray that others reach; end ours, with its folder, when we end."""
+def _end(ray: Any, private: Path) -> None:
+    """End our own Ray, with its folder."""
+    ray.shutdown()
+    shutil.rmtree(private, ignore_errors=True)
 
-    def end() -> None:
-        ray.shutdown()
-        shutil.rmtree(Path(temporary).parent, ignore_errors=True)
 
-    atexit.register(end)
+def _check_alone(ray: Any) -> None:
+    """Raise UsageError for a Ray of our own that others reach."""
     address: str = ray.get_runtime_context().gcs_address
     if not address.startswith(f"{_LOOPBACK}:"):
-        end()
+        ray.shutdown()
         raise UsageError(
             f"Ray {ray.__version__} listens at {address}, not on loopback alone; pip install "
             "'echosweep[ray]' anew, or start a cluster that you protect and give --address"
