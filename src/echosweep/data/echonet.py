@@ -71,7 +71,9 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
 
 def decode(clip: Clip, every: int, channels: int, limits: Limits = LIMITS) -> Iterator[Frame]:
     """Yield every `every`-th frame of the clip's file; see `video.decode`."""
-    return video.decode(clip.path, every, channels, clip.frames, _LIST if clip.frames else "")
+    return video.decode(
+        clip.path, every, channels, clip.frames, _LIST if clip.frames else "", limits
+    )
 
 
 def parent_of_videos(root: Path) -> Path | None:

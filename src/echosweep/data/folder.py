@@ -85,7 +85,7 @@ def clips(tree: FileTree, config: PrepareConfig) -> Listing:
 
 def decode(clip: Clip, every: int, channels: int, limits: Limits = LIMITS) -> Iterator[Frame]:
     """Yield every `every`-th frame of the clip's file; see `video.decode`."""
-    return video.decode(clip.path, every, channels, clip.frames)
+    return video.decode(clip.path, every, channels, clip.frames, limits=limits)
 
 
 class _Told(NamedTuple):

@@ -73,10 +73,10 @@ def decode(clip: Clip, every: int, channels: int, limits: Limits = LIMITS) -> It
     Raises Broken for a damaged image, and for one of more than 8 bits.
     """
     if not clip.parts:
-        for number, page in read_pages(clip.path, every):
+        for number, page in read_pages(clip.path, every, limits):
             yield Frame(number, page)
     for number in range(0, len(clip.parts), every):
-        yield Frame(number, read_page(clip.parts[number]))
+        yield Frame(number, read_page(clip.parts[number], limits))
 
 
 def _layout(videos: int, single: int) -> str:
@@ -202,12 +202,10 @@ def _videos(folders: Mapping[str, list[Path]]) -> dict[str, list[Path]]:
 
 def _paged(files: Sequence[Path]) -> bool:
     first = files[0]
-    return first.suffix.lower() in PAGED and _pages(first) > 1
-
-
-def _pages(file: Path) -> int:
-    header = read_header(file)
-    return header.pages if header else 1
+    if first.suffix.lower() not in PAGED:
+        return False
+    header = read_header(first)
+    return header is not None and header.paged
 
 
 def _spread(items: Sequence[_T], number: int) -> list[_T]:

@@ -9,7 +9,11 @@ only where a part begins with a kind that there is not.
 """
 
 import os
+import re
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
+
+from echosweep.data.source import Broken
 
 _EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 _BLOCK_GROUP, _SIMPLE_BLOCK = 0xA0, 0xA3
@@ -23,6 +27,11 @@ _BOXES = {
     *(b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide"),
     *(b"sidx", b"ssix", b"mfra", b"meta", b"udta", b"uuid", b"pnot", b"prft", b"emsg"),
 }
+
+
+_NO_HEADERS = (b"mdat", b"free", b"skip", b"wide")
+_LISTS = re.compile(rb"stsz|stz2|trun|cmov")  # FFmpeg takes memory by what these say
+_BLOCK = 1 << 20
 
 
 class Stated(NamedTuple):
@@ -60,6 +69,56 @@ def stated(file: BinaryIO) -> Stated:
         said = Stated(_box_bytes(file, size))
     file.seek(0)
     return said
+
+
+def listed_samples(file: BinaryIO, size: int) -> int:
+    """Return how many samples (frames, pieces of sound) an MP4 or MOV lists; 0 for other files.
+
+    The lists are looked for as bytes, as FFmpeg reads them wherever in the header they lie.
+
+    Args:
+        file: it can seek, and is left at its start.
+        size: how many bytes it has.
+
+    Raises:
+        Broken: the header is compressed.
+    """
+    samples = 0
+    for start, end in _headers(file, size):
+        for block in _blocks(file, start, end):
+            for found in _LISTS.finditer(block):
+                if found[0] == b"cmov":
+                    raise Broken(
+                        "its header is compressed; write it anew: ffmpeg -i OLD -c copy NEW"
+                    )
+                at = found.end() + (4 if found[0] == b"trun" else 8)
+                samples += int.from_bytes(block[at : at + 4], "big")
+    file.seek(0)
+    return samples
+
+
+def _headers(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
+    """Yield where the boxes of an MP4 or MOV begin and end, except those of frames and padding."""
+    start = 0
+    while start < size:
+        file.seek(start)
+        head = file.read(16)
+        kind, length = head[4:8], int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        end = start + length if length else size
+        if len(head) < 8 or end - start < 8 or (end > size and kind not in _BOXES):
+            return
+        if kind not in _NO_HEADERS:
+            yield start, min(end, size)
+        start = end
+
+
+def _blocks(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes from `start` to `end`; the last ones of a block also begin the next."""
+    for place in range(start, end, _BLOCK):
+        file.seek(place)
+        yield file.read(min(_BLOCK + 15, end - place))
 
 
 def _gif(file: BinaryIO, size: int) -> Stated:
