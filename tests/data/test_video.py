@@ -280,29 +280,6 @@ def test_deep_and_packed_pixels_give_the_luma_of_eight_bit_planes(
     np.testing.assert_allclose(np.asarray(ours.image, int), ramp, atol=1)
 
 
-@pytest.mark.parametrize(
-    "script",
-    ["ffconcat version 1.0\nfile other.mkv\n", "#EXTM3U\n#EXTINF:1,\nother.mkv\n#EXT-X-ENDLIST\n"],
-)
-def test_a_script_that_names_another_video_is_no_video(
-    tmp_path: Path, script: str, videos: SimpleNamespace
-) -> None:
-    videos.write(tmp_path / "other.mkv", videos.numbered(4))
-    for suffix in ("mp4", "avi", "mkv"):
-        (tmp_path / f"a.{suffix}").write_text(script)
-        with pytest.raises((Broken, ValueError)):
-            read(tmp_path / f"a.{suffix}")
-
-
-def test_a_name_is_no_protocol(
-    tmp_path: Path, videos: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = videos.write(tmp_path / "v.mkv", videos.numbered(4))
-    path.rename(tmp_path / "concat:a.mkv")
-    monkeypatch.chdir(tmp_path)
-    assert len(list(video.decode(Path("concat:a.mkv"), 1, 1))) == 4
-
-
 @pytest.mark.parametrize("name", ["v.webm", "v.mkv"])
 def test_a_damaged_middle_is_noticed(tmp_path: Path, name: str, videos: SimpleNamespace) -> None:
     """A demuxer that loses its way looks for the next cluster, and says nothing."""

@@ -10,6 +10,7 @@ what is raised names the file and nothing of the folders above it.
 import contextlib
 import functools
 import importlib
+import os
 import re
 import struct
 import warnings
@@ -175,7 +176,7 @@ def _tiff_pages(path: Path, limits: Limits) -> int:
     """Follow the chain of pages: Pillow reads all tags, and compares each page with all before."""
     seen: set[int] = set()
     with path.open("rb") as file:
-        head = file.read(4)
+        size, head = os.fstat(file.fileno()).st_size, file.read(4)
         order = "<" if head[:1] == b"I" else ">"
         big = b"+" in head
         count, tag, offset = ("Q", 20, "Q") if big else ("H", 12, "L")
@@ -186,9 +187,9 @@ def _tiff_pages(path: Path, limits: Limits) -> int:
             seen.add(page)
             limits.check_frames(len(seen))
             tags = _number(file, page, order + count)
-            if tags is None:
+            start = file.tell() + (tags or 0) * tag
+            if tags is None or start > size:
                 raise Broken(f"{path.name} is truncated: page {len(seen) - 1} is beyond its end")
-            start = file.tell() + tags * tag
     return len(seen)
 
 

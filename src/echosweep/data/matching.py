@@ -93,7 +93,7 @@ def clean_name(name: str) -> str:
     Args:
         name: A path as any system writes it; "a/../b" is "b".
     """
-    if name.isascii() and "/" not in name and "\\" not in name:
+    if name.isascii() and "/" not in name and "\\" not in name and name.strip() != ".":
         return name.strip()
     text = unicodedata.normalize("NFC", name).replace("\\", "/").strip()
     parts: list[str] = []

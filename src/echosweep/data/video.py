@@ -30,6 +30,7 @@ _CONTAINERS = (
     *("avi", "mov", "matroska", "mpeg", "mpegts", "mpegvideo", "asf", "gif", "flv", "ogg"),
     *("dv", "m4v", "h264", "hevc", "mjpeg"),
 )
+_SAMPLE_BYTES = 36  # of FFmpeg's list of what an MP4 holds
 _MOST_PIXELS = (1 << 31) - 1  # FFmpeg has no larger limit
 
 
@@ -149,6 +150,7 @@ class _Source(NamedTuple):
             size = file.seek(0, io.SEEK_END)
             if (samples := listed_samples(file, size)) > size:
                 raise Broken(f"damaged: {samples:,} frames are listed, in a file of {size:,} bytes")
+            self.limits.check_bytes(samples * _SAMPLE_BYTES)
 
     def _stated(self) -> tuple[int, Stated]:
         with self._bytes() as file:
@@ -176,9 +178,11 @@ def _decode(source: _Source, every: int, channels: int, promised: int) -> Iterat
                 raise Broken("no video stream")
             counted = counted or _promised(stream)
             _limit(stream, counted, source.limits)
-            count, whole = promised or counted, source.is_whole
+            count, whole, limits = promised or counted, source.is_whole, source.limits
             try:
-                for number, frame in kept_frames(container, stream, every, count, whole, short, by):
+                for number, frame in kept_frames(
+                    container, stream, every, count, whole, short, by, limits
+                ):
                     if number > done:
                         done = number
                         yield frame_of(number, frame, channels)

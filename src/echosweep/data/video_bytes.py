@@ -87,6 +87,8 @@ def listed_samples(file: BinaryIO, size: int) -> int:
     for start, end in _headers(file, size):
         for block in _blocks(file, start, end):
             for found in _LISTS.finditer(block):
+                if found.start() >= _BLOCK:  # the next block begins with it
+                    break
                 if found[0] == b"cmov":
                     raise Broken(
                         "its header is compressed; write it anew: ffmpeg -i OLD -c copy NEW"

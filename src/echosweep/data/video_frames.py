@@ -14,6 +14,7 @@ from bisect import bisect, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from echosweep.data.limits import LIMITS, Limits
 from echosweep.data.source import Broken
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def kept_frames(
     whole: Callable[[], bool],
     short: bool,
     promised_by: str = "",
+    limits: Limits = LIMITS,
 ) -> "Iterator[Numbered]":
     """Yield frames 0, every, 2 every, ... of `stream` in the order of display, with their numbers.
 
@@ -58,18 +60,20 @@ def kept_frames(
         whole: says whether the file is known to have all its bytes; asked only if in doubt.
         short: whether to skip what the kept frames do not need, where that gives the same.
         promised_by: the table that promises; "" if the file does.
+        limits: how many frames there may be, and what they may unfold to.
 
     Raises:
-        Broken: the file is truncated or damaged, or its frames cannot be numbered.
+        Broken: the file is truncated or damaged, is beyond `limits`, or its frames cannot be
+            numbered.
         Unproven: a short way failed; the frames so far are right. Open the file anew and decode
             it with `short` False.
     """
-    avi = container.format.name == "avi"
-    if container.size > _HELD_BYTES:
-        packets = _filled(container.demux(stream), promised, avi, promised_by)
+    avi, packets = container.format.name == "avi", _limited(container, stream, limits)
+    held = _held(packets) if container.size <= _HELD_BYTES else []
+    if (more := next(packets, None)) is not None:
+        packets = _filled(itertools.chain(held, [more], packets), promised, avi, promised_by)
         yield from _counted(packets, stream, every, avi)
         return
-    held = [packet for packet in container.demux(stream) if packet.size]
     if not held:
         return _check_end(0, promised, by=promised_by)
     alone = stream.codec_context.codec.name in _ONE_PACKET_ONE_FRAME
@@ -86,6 +90,33 @@ def kept_frames(
         yield from _referenced(held, stream, every)
     else:
         yield from _counted(held, stream, every, avi, length)
+
+
+def _limited(
+    container: "av.container.InputContainer", stream: "av.VideoStream", limits: Limits
+) -> "Iterator[Packet]":
+    """Yield the packets of a stream; raise Broken where they are too many, or too much.
+
+    Packets can be compressed, and those of an MP4 can be the same bytes many times.
+    """
+    length = 0
+    for number, packet in enumerate(container.demux(stream)):
+        length += packet.size
+        limits.check_frames(number // 2)  # a frame can be two packets
+        limits.check_bytes(length - container.size)
+        yield packet
+
+
+def _held(packets: "Iterator[Packet]") -> "list[Packet]":
+    """Take the packets that hold data, all of them if they are not too large together."""
+    held, length = [], 0
+    for packet in packets:
+        if packet.size:
+            held.append(packet)
+            length += packet.size
+        if length > _HELD_BYTES:
+            break
+    return held
 
 
 def _filled(packets: "Iterable[Packet]", promised: int, avi: bool, by: str) -> "Iterator[Packet]":
