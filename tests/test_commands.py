@@ -1,6 +1,7 @@
-"""`floor` and `copies` as a user calls them, on phantoms and on stores that were tampered with."""
+"""`floor`, `copies` and others as users call them, on phantoms and on stores tampered with."""
 
 import json
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from echosweep import copies, floor, phantom, prepare
+from echosweep import copies, evaluate, floor, locks, phantom, prepare, shift, utility
 from echosweep.data.store import FrameStore, Video
 from echosweep.data.writer import write_store
 from echosweep.errors import UsageError
@@ -180,3 +181,26 @@ def test_stores_made_differently_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=r"were made differently .*Prepare both alike$"):
         copies(small_store, hearts.path, out=tmp_path / "out", **QUICK)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "copies", "shift", "utility"])
+def test_a_folder_in_use_is_said_at_once_and_no_page_replaces_another_file(
+    hearts: FrameStore, planted: FrameStore, tmp_path: Path, command: str
+) -> None:
+    out = tmp_path / "out"
+    calls: dict[str, Callable[[], object]] = {
+        "evaluate": lambda: evaluate(planted.path, hearts.path, out=out, **QUICK),
+        "copies": lambda: copies(planted.path, hearts.path, out=out, rate=0.2, **QUICK),
+        "shift": lambda: shift(planted.path, hearts.path, out=out, epochs=1, num=16),
+        "utility": lambda: utility(
+            planted.path, hearts.path, label="EF", teacher=True, out=out, num=16
+        ),
+    }
+    pages = {"evaluate": "evaluation.html", "utility": "utility.png"}
+    with locks.locked(out), pytest.raises(UsageError, match="out is in use by another EchoSweep"):
+        calls[command]()
+    page = out / pages.get(command, f"{command}.html")
+    page.write_text("mine")
+    with pytest.raises(UsageError, match=rf"{page.name} is there already, and is no"):
+        calls[command]()
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [(page.name, "mine")]

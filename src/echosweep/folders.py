@@ -104,7 +104,8 @@ def read_task(partial: Path) -> dict[str, Any] | None:
         record = runs.read_record(partial / TASK, f"remove {partial} to start over")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return dict(record["task"]) if record.get("partial") == _FORMAT else None
+    task = record.get("task") if record.get("partial") == _FORMAT else None
+    return task if isinstance(task, dict) else None
 
 
 def signatures(task: Mapping[str, Any]) -> dict[str, str]:
