@@ -211,7 +211,9 @@ def image_shape(preparation: Preparation) -> tuple[int, ...]:
 
 
 def partial_path(out: Path) -> Path:
-    """Return where the unfinished store of `out` lives."""
+    """Return where the unfinished store of `out` lives; raise UsageError if `out` has no name."""
+    if not out.name:
+        raise UsageError(f"{out} cannot be made: it is no new name; choose another --out, as STORE")
     return out.with_name(out.name + ".partial")
 
 
