@@ -252,6 +252,11 @@ def test_metaimage_unfolds_up_to_the_limit(tmp_path: Path, sizes: str, reason: s
     assert reason in found if reason else not found
 
 
+def test_a_line_without_its_equals_sign_is_the_fault_of_its_clip(tmp_path: Path) -> None:
+    (tmp_path / "a.mhd").write_text("DimSize = 8 16 30\nElementDataFile\n")
+    assert "no ElementDataFile in it" in fault(tmp_path)
+
+
 def test_a_data_file_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     header = "DimSize = 8 16 30\nElementType = MET_UCHAR\nElementDataFile = a.raw\n"
     (tmp_path / "a.mhd").write_text(header)
