@@ -41,7 +41,8 @@ def read_bytes(path: str | Path, most: int) -> bytes:
         OSError: It cannot be read, is no regular file, or has more bytes.
     """
     with open_file(path) as file:
-        if os.fstat(file.fileno()).st_size > most:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
             allowed = f"{most // _MEGA} MiB" if most >= _MEGA else f"{most // 1024} KiB"
             raise OSError(errno.EINVAL, f"it has more than {allowed}", str(path))
-        return file.read(most)
+        return file.read(size)  # as many as are asked for are allocated before

@@ -7,6 +7,7 @@ never taken, and what is packed is unfolded up to the limit.
 import contextlib
 import gzip
 import io
+import os
 import struct
 import tracemalloc
 import zipfile
@@ -22,6 +23,7 @@ from echosweep.data.decoding import Task, decode_clip
 from echosweep.data.kinds import find
 from echosweep.data.limits import Limits
 from echosweep.data.store import Preparation
+from echosweep.data.tables import read_table
 from echosweep.errors import UsageError
 
 SMALL = PrepareConfig(max_gigabytes=0.01)  # 10 MB
@@ -248,3 +250,49 @@ def test_metaimage_unfolds_up_to_the_limit(tmp_path: Path, sizes: str, reason: s
     (tmp_path / "a.mha").write_bytes(header.encode() + b"ElementDataFile = LOCAL\n" + data)
     found = fault(tmp_path)
     assert reason in found if reason else not found
+
+
+def test_a_line_without_its_equals_sign_is_the_fault_of_its_clip(tmp_path: Path) -> None:
+    (tmp_path / "a.mhd").write_text("DimSize = 8 16 30\nElementDataFile\n")
+    assert "no ElementDataFile in it" in fault(tmp_path)
+
+
+def test_a_data_file_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    header = "DimSize = 8 16 30\nElementType = MET_UCHAR\nElementDataFile = a.raw\n"
+    (tmp_path / "a.mhd").write_text(header)
+    os.mkfifo(tmp_path / "a.raw")
+    assert "it is a pipe or a device, not a file" in fault(tmp_path)
+
+
+# --- tables and what is no file -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "reason"),
+    [
+        ("FileName,EF", 10**10, "it has more than 64 MiB"),
+        ("a," * MEGABYTE + "\n", 0, "has more than 10,000 columns; is it a table?"),
+        ("x" * MEGABYTE + "\n", 0, "has no column FileName"),
+    ],
+)
+def test_endless_tables_are_refused(tmp_path: Path, text: str, size: int, reason: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    if size:
+        os.truncate(path, size)
+    with little_memory(), pytest.raises(UsageError) as refused:
+        read_table(path, ["FileName"])
+    assert reason in str(refused.value)
+    assert len(str(refused.value)) < 1000
+
+
+def test_odd_files_in_a_folder_are_named_and_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.dcm")
+    (tmp_path / "b.npy").symlink_to("/dev/zero")
+    (tmp_path / "FileList.csv").symlink_to("/dev/zero")
+    (tmp_path / "c.nii").write_bytes(nifti(8, 16, 2, bytes(256)))
+    found = find(tmp_path, SMALL)
+    assert sorted(found.tree.odd.values()) == ["device, not a file"] * 2 + ["pipe, not a file"]
+    assert [clip.name for clip in found.listing.clips] == ["c.nii"]
+    for path in (tmp_path / "a.dcm", Path("/dev/zero")):
+        assert "is a pipe or a device" in refusal(path)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,6 +130,27 @@ def test_damage_is_one_clear_error_without_verification(
         FrameStore.open(tmp_path / "store", verify=False)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("index", (-1, 0)), ("index", (0, -1)), ("index", (10**9, 0))],
+        *[("videos", {"name": 1}), ("videos", {"split": "elsewhere"}), ("videos", {"labels": [1]})],
+        *[("videos", {"labels": {"EF": [1]}}), ("videos", {"patient": 3}), ("videos", {"of": 1})],
+    ],
+)
+def test_what_somebody_wrote_by_hand_is_refused(tmp_path: Path, name: str, value: Any) -> None:
+    path = make(tmp_path / "store").path
+    if name == "index":
+        index = np.load(path / "index.npy")
+        index[0] = value
+        np.save(path / "index.npy", index)
+    else:
+        videos = json.loads((path / "videos.json").read_bytes())
+        (path / "videos.json").write_text(json.dumps([videos[0] | value, *videos[1:]]))
+    with pytest.raises(EchoSweepError, match="damaged frame store"):
+        FrameStore.open(path, verify=False)
+
+
 def test_a_writer_that_fails_with_nothing_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full"), StoreWriter(tmp_path / "store", SMALL, TASK):
         raise OSError("full")
@@ -237,3 +259,9 @@ def test_stores_made_differently_are_compared_only_when_allowed_by_name(tmp_path
     check_comparable(one, two, ["filter", "luma"])
     with pytest.raises(UsageError, match="cannot be allowed"):
         check_comparable(one, two, ["colour"])
+
+
+@pytest.mark.parametrize("out", ["/", "", "."])
+def test_a_store_needs_a_name(out: str) -> None:
+    with pytest.raises(UsageError, match="give the name of a folder"):
+        StoreWriter(out, SMALL, TASK)

@@ -140,7 +140,8 @@ def _frames(
     if payload.syntax in VIDEOS:
         limits.check_bytes(payload.length)
         stream = io.BytesIO(b"".join(payload.read(*each) for each in payload.fragments()))
-        yield from decode_stream(stream, None, every, channels, promised_frames(data))
+        promised = promised_frames(data)
+        yield from decode_stream(stream, None, every, channels, promised, limits)
         return
     check_decoder(payload.syntax)
     converter = dicom_pixels.Converter(data, payload, channels)

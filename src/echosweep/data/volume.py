@@ -99,7 +99,7 @@ def data_file(path: Path) -> Path | None:
                 start += file.read(_HEADER - len(start))
         found, _ = _meta_data(*_meta_fields(start, path), path)
         return found if found != path and found.is_file() else None
-    except (Broken, OSError):  # decoding says what it was
+    except Exception:  # whatever is wrong with the header, decoding says it
         return None
 
 
@@ -197,7 +197,7 @@ def _meta_fields(start: bytes, path: Path) -> tuple[dict[str, str], int]:
         name, equals, value = line.decode("latin-1").partition("=")
         if equals:
             fields[name.strip()] = value.strip()
-        if name.strip() == "ElementDataFile":
+        if equals and name.strip() == "ElementDataFile":
             return fields, end
     raise Broken(f"{path.name} is not a MetaImage header: no ElementDataFile in it")
 
