@@ -1,6 +1,4 @@
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -58,16 +56,6 @@ def test_lock_refuses_a_second_holder_and_is_free_afterwards(tmp_path: Path) -> 
 def test_locked_folder_raises_in_the_same_process(tmp_path: Path) -> None:
     with locks.locked(tmp_path), pytest.raises(UsageError, match="in use"), locks.locked(tmp_path):
         pass
-
-
-def test_stop_signal_asks_first_and_stops_second() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with runs.StopSignal() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.asked
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_environment_is_json_and_names_the_versions() -> None:

@@ -1,17 +1,20 @@
 """What this process may take of the machine: cores and memory, and what its CPU is and can do.
 
 A control group (a Slurm job, a container) takes some of both away without a word, so its limits,
-and those of the groups above it, count too (Linux, cgroups(7), both versions).
+and those of the groups above it, count too (Linux, cgroups(7), both versions); and so do the limits
+of the process, setrlimit(2).
 """
 
 import contextlib
 import os
+import resource
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from echosweep.errors import UsageError
 
+TRIALS = "ECHOSWEEP_TRIALS"  # how many trials of a study compute on this machine at a time
 _OWN_GROUPS = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
 _UNREADABLE = (OSError, ValueError, IndexError, ZeroDivisionError)
@@ -45,14 +48,29 @@ def cores() -> int:
 def free_memory() -> int | None:
     """Return the bytes that this process may still take on Linux, None where that is not known.
 
-    Processes of one `torchrun` share them evenly.
+    Processes of one `torchrun`, and trials of one study, share evenly what is the machine's.
     """
     free = list(_free_of_groups())
     with contextlib.suppress(*_UNREADABLE):
-        fields = Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()
-        free.append(int(fields[0]) * 1024)
-    peers = max(1, variable("LOCAL_WORLD_SIZE", 1))
-    return max(0, min(free)) // peers if free else None
+        free.append(_kilobytes("/proc/meminfo", "MemAvailable:"))
+    sharing = max(1, variable("LOCAL_WORLD_SIZE", 1)) * max(1, variable(TRIALS, 1))
+    free = [bytes_free // sharing for bytes_free in free]
+    free += _free_of_limits()
+    return max(0, min(free)) if free else None
+
+
+def _free_of_limits() -> Iterator[int]:
+    """Yield the bytes that each limit of this process alone leaves: `ulimit -v`, `ulimit -d`."""
+    for limit, taken in ((resource.RLIMIT_AS, "VmSize:"), (resource.RLIMIT_DATA, "VmData:")):
+        most, _ = resource.getrlimit(limit)
+        if most != resource.RLIM_INFINITY:
+            with contextlib.suppress(*_UNREADABLE):
+                yield most - _kilobytes("/proc/self/status", taken)
+
+
+def _kilobytes(file: str, name: str) -> int:
+    """Return the bytes that a line `name` of a file of the kernel gives in kB."""
+    return int(Path(file).read_text().split(name)[1].split()[0]) * 1024
 
 
 def cpu_name() -> str | None:

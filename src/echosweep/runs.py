@@ -14,16 +14,14 @@ import json
 import os
 import secrets
 import shlex
-import signal
 import stat
 import sys
-import threading
 import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 from echosweep import bounded, machine, places
 from echosweep.errors import EchoSweepError, UsageError
@@ -270,32 +268,6 @@ def note_finished(out: Path) -> None:
 @cache
 def _note_once(text: str) -> None:
     print(printable(text), file=sys.stderr)
-
-
-class StopSignal:
-    """A context in which Ctrl-C and SIGTERM only set `asked`; a second one stops at once.
-
-    So a step in progress ends and is saved. Elsewhere than in the main thread it does nothing.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
 
 
 def environment() -> dict[str, Any]:

@@ -281,7 +281,7 @@ def test_the_folder_holds_what_it_should(trained: tuple[Path, dict[str, Any]]) -
         "0001.json",
         "0002.json",
     ]
-    assert len(list((out / "state").glob("*.safetensors"))) == 1
+    assert len(list((out / "state").glob("*.safetensors"))) == 2
     rows = runs.read_jsonl(out / "metrics.jsonl")
     best = min(rows, key=lambda row: row["held_out"]["loss"])
     assert record["epoch"] == best["epoch"]
@@ -322,7 +322,7 @@ def test_an_epoch_a_stop_and_another_equal_two(
     images = (small_store, drawn, small_run, out)
     with pytest.raises(KeyboardInterrupt):
         discriminate(*images, epochs=2, progress=interrupt, **QUICK)
-    assert [path.stem for path in (out / "state").glob("*.json")] == ["000000000002"]
+    assert [path.stem for path in (out / "state").glob("*.json")] == ["000000000001"]
     one = discriminate(*images, epochs=1, **QUICK)
     assert one is not None
     assert one["epochs"] == 1

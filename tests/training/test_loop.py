@@ -13,7 +13,8 @@ from echosweep.data.store import FrameStore
 from echosweep.distributed import World
 from echosweep.errors import UsageError
 from echosweep.training.batches import load_batches
-from echosweep.training.loop import TrainState, learning_rate, mend_gradients, train_steps
+from echosweep.training.finite import mend_gradients
+from echosweep.training.loop import TrainState, learning_rate, train_steps
 
 ALONE = World(0, 1, torch.device("cpu"))
 

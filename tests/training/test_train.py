@@ -1,9 +1,13 @@
+import contextlib
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from echosweep import runs
+from echosweep import runs, stops
 from echosweep.build import load_model
 from echosweep.commands.train import plan, train
 from echosweep.config import TrainConfig
@@ -19,7 +23,10 @@ from echosweep.data.store import FrameStore, Preparation, Video
 from echosweep.data.writer import write_store
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.training import checkpoint
+from echosweep.training.passes import places_to_stop
 from echosweep.training.posthoc_ema import stored_tracks
+
+BRIEF: dict[str, Any] = {"total_kimg": 0.48, "snapshots": 2, "grid_images": 4}
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -66,6 +73,139 @@ def test_a_finished_run_is_left_as_it_is(
     assert (small_run / "model.safetensors").stat().st_mtime_ns == before
 
 
+STOPS: dict[str, dict[str, Any]] = {
+    "plain": {"dropout": 0.1},
+    "micro-batch": {"micro_batch": 2},
+    "post-hoc EMA": {"posthoc_ema": True},
+    "conditions": {"label": "side"},
+}
+
+
+@pytest.mark.parametrize("kind", STOPS)
+def test_a_stop_at_any_place_and_the_rest_equal_the_whole(
+    small_store: Path, small_network: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    """Between two layers, two gradients, in a held-out evaluation, in a sample grid."""
+    settings = {**small_network, **STOPS[kind], "total_kimg": 0.032, "snapshots": 2}
+    settings |= {"grid_images": 2, "grid_steps": 2}
+    train(small_store, tmp_path / "whole", **settings)
+    random, stopped = np.random.default_rng(0), 0
+    while True:
+        after = int(random.integers(1, 800))
+        with asked_after(after, signal.SIGUSR1) as places:
+            try:
+                train(small_store, tmp_path / "run", **settings)
+            except stops.Stopped:
+                assert len(places) <= after  # not one layer more
+                stopped += 1
+                continue
+        break
+    assert stopped >= 3
+    assert equal(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+    assert names(tmp_path / "run", "snapshots") == names(tmp_path / "whole", "snapshots")
+    assert names(tmp_path / "run", "ema") == names(tmp_path / "whole", "ema")
+    for one in (tmp_path / "whole").glob("*/*.safetensors"):
+        other = tmp_path / "run" / one.relative_to(tmp_path / "whole")
+        if one.parent.name != "state":
+            assert one.read_bytes() == other.read_bytes()
+    held_out = [
+        [(row["nimg"], row["held_out_loss"]) for row in rows if row.get("held_out_loss")]
+        for rows in (
+            runs.read_jsonl(tmp_path / name / "metrics.jsonl") for name in ("run", "whole")
+        )
+    ]
+    assert held_out[0] == held_out[1]
+
+
+def names(run: Path, part: str) -> list[str]:
+    return sorted(path.name for path in (run / part).glob("*"))
+
+
+@contextlib.contextmanager
+def asked_after(count: int, number: int) -> Iterator[list[object]]:
+    """Send a signal as the `count`th module or gradient is computed; yield those computed."""
+    places: list[object] = []
+
+    def look(*what: object) -> None:
+        places.append(None)
+        if len(places) == count:
+            os.kill(os.getpid(), number)
+
+    with places_to_stop(lambda: look(), torch.device("cpu")):
+        yield places
+
+
+def test_numbers_that_are_not_finite_are_not_saved_and_the_last_state_stays(
+    small_store: Path, small_network: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = {**small_network, "grid_images": 0, "snapshots": 1, "checkpoint_minutes": 1e-9}
+    out = tmp_path / "run"
+
+    def poison(done: int, total: int, units: float | None = None) -> None:
+        if done == 32:
+            module = next(m for m in modules if sum(1 for _ in m.parameters()) > 20)
+            with torch.no_grad():
+                next(module.parameters()).view(-1)[0] = math.inf
+
+    modules: list[torch.nn.Module] = []
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, _: modules.append(module) if module.training else None
+    )
+    with hook, pytest.raises(EchoSweepError, match=r"at 32 images .* lower --lr \(was 0\.005\)"):
+        train(small_store, out, total_kimg=0.1, progress=poison, **settings)
+    assert names(out, "state")[-2:] == ["000000000024.json", "000000000024.safetensors"]
+    found = json.loads((out / "failed" / "000000000032.json").read_text())
+    assert found["state"] == "state/000000000024"
+    assert len(found["rows"]) == 8
+    assert not (out / "model.json").exists()
+    train(small_store, out, total_kimg=0.04, **settings)  # the last finite state is resumable
+    train(small_store, tmp_path / "whole", total_kimg=0.04, **settings)
+    assert equal(weights(out), weights(tmp_path / "whole"))
+
+
+def test_a_pass_without_the_memory_is_halved_with_the_result_of_smaller_passes(
+    small_store: Path,
+    small_network: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = {**small_network, "grid_images": 0, "snapshots": 1, "total_kimg": 0.016}
+    greedy = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, given: torch.empty(10**15) if len(given[0]) > 4 and given else None
+    )
+    with greedy:
+        train(small_store, tmp_path / "run", **settings)
+    assert "--micro-batch 4" in capsys.readouterr().err
+    train(small_store, tmp_path / "four", **settings, micro_batch=4)
+    assert equal(weights(tmp_path / "run"), weights(tmp_path / "four"))
+    facts = checkpoint.read_facts(tmp_path / "run" / "state" / "000000000016")
+    assert facts["micro_batch"] == 4
+
+
+def test_what_a_killed_process_left_is_no_obstacle_and_a_link_is(
+    small_store: Path, small_network: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = {**small_network, "grid_images": 0, "snapshots": 1, "total_kimg": 0.016}
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    out, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    out.mkdir()
+    elsewhere.mkdir()
+    (out / f".run.json.{dead.pid}.tmp").write_text("{")
+    (out / "state").symlink_to(elsewhere)
+    with pytest.raises(UsageError, match="state is a link"):
+        train(small_store, out, **settings)
+    (out / "state").unlink()
+    train(small_store, out, **settings)
+    (out / "loss.png").unlink()  # as of a run that was killed while it plotted
+    (out / "state" / "000000000012.safetensors").touch()
+    train(small_store, out, **settings)
+    assert (out / "loss.png").exists()
+    assert names(out, "state") == ["000000000016.json", "000000000016.safetensors"]
+    assert not list(out.rglob("*.tmp"))
+    assert not list(elsewhere.iterdir())
+
+
 def test_another_run_s_folder_is_refused_with_what_differs(
     small_store: Path, small_run: Path, small_network: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -96,20 +236,45 @@ def test_the_same_images_split_otherwise_are_other_data(
         train(other.path, tmp_path / "run", **settings | {"total_kimg": 0.016})
 
 
-def test_a_damaged_checkpoint_says_which_file_to_remove(
-    small_store: Path, small_network: dict[str, Any], tmp_path: Path
+@pytest.mark.parametrize("damage", ["flipped bit", "cut", "weights missing", "not finite"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    small_store: Path,
+    small_run: Path,
+    small_network: dict[str, Any],
+    tmp_path: Path,
+    damage: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    short = {**small_network, "grid_images": 0}
-    train(small_store, tmp_path / "run", total_kimg=0.016, **short)
-    state = next((tmp_path / "run" / "state").glob("*.safetensors"))
-    data = bytearray(state.read_bytes())
-    data[-1] ^= 1
-    state.write_bytes(data)
-    with pytest.raises(EchoSweepError, match=r"remove .*000000000016\.json to continue"):
-        train(small_store, tmp_path / "run", total_kimg=0.032, **short)
-    state.with_suffix(".json").unlink()
-    train(small_store, tmp_path / "run", total_kimg=0.032, **short)
-    assert checkpoint.read_facts(tmp_path / "run" / "model")["nimg"] == 32
+    out = shutil.copytree(small_run, tmp_path / "run")
+    first = out / "state" / "000000000240"
+    if not first.with_suffix(".json").exists():
+        tensors, facts = checkpoint.load(out / "state" / "000000000480")
+        checkpoint.save(first, tensors, {**facts, "nimg": 240, "made": 0.5})
+    harm(out / "state" / "000000000480", damage)
+    train(small_store, out, **BRIEF, **small_network)
+    assert "note: " in (said := capsys.readouterr().err)
+    assert "training continues from 000000000240" in said
+    assert checkpoint.read_facts(out / "state" / "000000000480")["nimg"] == 480
+    harm(out / "state" / "000000000480", damage)
+    harm(first, damage)
+    with pytest.raises(EchoSweepError, match=rf"none before it.*remove {out} to begin"):
+        train(small_store, out, **BRIEF, **small_network)
+
+
+def harm(path: Path, damage: str) -> None:
+    weights = path.with_suffix(".safetensors")
+    if damage == "not finite":
+        tensors, facts = checkpoint.load(path)
+        next(iter(tensors.values())).view(-1)[0] = math.nan
+        checkpoint.save(path, tensors, facts)
+    elif damage == "weights missing":
+        weights.unlink()
+    elif damage == "cut":
+        os.truncate(weights, 1000)
+    else:
+        data = bytearray(weights.read_bytes())
+        data[-1] ^= 1
+        weights.write_bytes(data)
 
 
 def test_sigterm_saves_and_the_same_command_continues(
@@ -127,7 +292,7 @@ def test_sigterm_saves_and_the_same_command_continues(
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 75
     assert "run the same command again to continue" in errors
     saved = [json.loads(path.read_text())["nimg"] for path in (run / "state").glob("*.json")]
     assert saved

@@ -2,8 +2,9 @@
 
 Results go to stdout (JSON where a machine may read them), progress and errors to stderr; who reads
 stderr may go away, and the work goes on. Exit code 0: done; 1: the work failed; 2: the call was
-wrong; 130: stopped by Ctrl-C, continue with the same command. Options that belong to a config are
-made from its fields.
+wrong; 130: stopped by Ctrl-C, the same command continues; 75: stopped by SIGTERM, SIGUSR1 or SIGHUP
+(a queue that takes the node back, a terminal that closed), to be queued again. Options that belong
+to a config are made from its fields.
 """
 
 import re
@@ -13,7 +14,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from echosweep import __version__, streams
+from echosweep import __version__, stops, streams
 from echosweep.cli.classifiers import shift, utility
 from echosweep.cli.data import phantom, prepare
 from echosweep.cli.ema import ema
@@ -101,8 +102,9 @@ def _run(arguments: list[str]) -> int:
     except OSError as error:
         fix = "; free some space and run the same command again" if error.errno in NO_SPACE else ""
         return _fail(f"{error}{fix}", 1)
-    except KeyboardInterrupt:
-        return _fail("stopped; run the same command again to continue", 130)
+    except KeyboardInterrupt as stop:
+        code = stop.exit_code if isinstance(stop, stops.Stopped) else 130
+        return _fail("stopped; run the same command again to continue", code)
     except Exception as error:
         return _fail(_explain(error), 1)
     return 0
@@ -121,7 +123,10 @@ def _explain(error: Exception) -> str:
     """Return what to do about an error that nothing foresaw."""
     text = str(error).split("\n")[0]
     if isinstance(error, MemoryError) or "memory" in text:  # torch raises RuntimeError
-        return f"out of memory ({text}); make the images, the batch or the network smaller"
+        return (
+            f"out of memory ({text}); make the images, the batch (training: --micro-batch) or the "
+            "network smaller"
+        )
     return (
         f"{type(error).__name__}: {text}; a fault of EchoSweep: report it with what --debug shows"
     )
@@ -135,4 +140,6 @@ def main() -> None:
         prepare_user()
         app(arguments)
     else:
-        sys.exit(_run(arguments))
+        with stops.raised():
+            code = _run(arguments)
+        sys.exit(code)

@@ -20,10 +20,17 @@ from typing import Any
 
 import torch
 
-from echosweep import runs
+from echosweep import runs, stops
 from echosweep.build import build_discriminator, load_model, model_path
 from echosweep.commands.discriminator_split import Split, check_images, split_images, spread
-from echosweep.commands.run_folder import claimed, save_state, states, take
+from echosweep.commands.run_folder import (
+    claimed,
+    lead,
+    load_state,
+    save_failure,
+    save_state,
+    take,
+)
 from echosweep.config import DiscriminatorConfig, TrainConfig
 from echosweep.data.provenance import Knowledge, check_order
 from echosweep.data.store import FrameStore
@@ -44,10 +51,14 @@ from echosweep.training.discriminator import (
     steps_an_epoch,
 )
 from echosweep.training.discriminator_accuracy import measure
+from echosweep.training.finite import Health, not_finite
+from echosweep.training.loop import Step
+from echosweep.training.passes import go_on, out_of_memory, places_to_stop
 
 _SECONDS_BETWEEN_STATES = 300.0
 _HARM = 1.01  # more of the plain denoiser's error than that is no chance of the noise
-_LOST_STEPS = 10  # one step of a bad batch is mended, so many in a row are not
+_STATES_KEPT = 2
+_PLOTS = ("loss.png", "accuracy.png")
 
 
 def discriminate(
@@ -71,7 +82,7 @@ def discriminate(
     notes, environment. An interrupted run continues; a finished one returns at once, or goes on if
     its end was moved. Under `torchrun` processes share each batch, and only the first returns the
     record. Raises UsageError for what does not fit together, before any image is used, and
-    KeyboardInterrupt, after saving, when stopped by Ctrl-C or SIGTERM.
+    `stops.Stopped` (a KeyboardInterrupt), after saving, when a signal asks to stop.
     """
     config, out = _with_weights(DiscriminatorConfig.merge(config, settings)), Path(out)
     facts = checkpoint.read_facts(model_path(model))
@@ -81,9 +92,9 @@ def discriminate(
     split = split_images(real, made, config)
     with world(device) as peers:
         run = Run(out, config, split, facts, model, peers)
-        with claimed(out, peers), runs.StopSignal() as stop:
+        with claimed(out, peers), run.stop:
             run.open()
-            run.train(stop, progress)
+            run.train(progress)
             return run.finish() if peers.rank == 0 else None
 
 
@@ -122,6 +133,8 @@ class Run:
             split.real.store, "train", split.real.rows, split.held_out_real.rows
         ).to_json()
         self.rows: list[dict[str, Any]] = []
+        self.stop, self.health = stops.StopSignal(), Health()
+        self.measured = self.mended = 0  # epochs that have their row; steps mended since
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -148,15 +161,17 @@ class Run:
         if self.peers.rank == 0:
             take(self.out, self.identity, self.config)
         barrier(self.peers)
-        if newest := states(self.out)[-1:]:
-            tensors, facts = checkpoint.load(newest[0], f"remove {self.out} to begin again")
+        if newest := load_state(self.out, self.peers):
+            tensors, facts = newest
             self.state.load(tensors, facts["step"])
+            self.measured = facts.get("epochs", self.state.step // self.steps)
+            self.mended = facts.get("mended", 0)
         if self.peers.rank == 0:
             self._open_files()
 
     def _open_files(self) -> None:
         """Keep the rows of finished epochs alone; write what is not trained, once."""
-        path, done = self.out / "metrics.jsonl", self.state.step // self.steps
+        path, done = self.out / "metrics.jsonl", self.measured
         self.rows = [row for row in runs.read_jsonl(path) if row["epoch"] <= done]
         if len(self.rows) < done:
             raise EchoSweepError(
@@ -179,61 +194,94 @@ class Run:
         stale = bool(patience and self.rows) and done - self.best["epoch"] >= patience
         return agree(self.peers, [float(done >= self.config.epochs or stale)])[0] > 0
 
-    def train(self, stop: runs.StopSignal, progress: Progress) -> None:
-        """Train to the end, or to `stop`; keep epochs, log and the newest checkpoint."""
-        if self.over():
-            return
-        lost, mended, total = 0, 0, self.steps * self.config.epochs
-        saved = time.monotonic()
-        steps = discriminator_steps(
-            self.state, self.trained_on, self.denoiser, self.config, self.peers
-        )
-        for step in steps:
-            lost = 0 if math.isfinite(step.loss) else lost + 1
-            mended += step.nonfinite
-            asked, most = agree(self.peers, [float(stop.asked), lost])
-            if most >= _LOST_STEPS:
-                raise self._diverged(f"the loss of {_LOST_STEPS} steps")
+    def train(self, progress: Progress) -> None:
+        """Train to the end, or to a stop; keep epochs, log and the newest checkpoint."""
+        try:
+            if self.measured < self.state.step // self.steps:  # a stop came before it was
+                self._end_epoch()
+            if not self.over():
+                self._take_steps(progress)
+        except stops.Aborted:
+            raise
+        except BaseException as error:
+            # Nothing of a step is in the state before all of it is.
+            if isinstance(error, stops.Stopped) or out_of_memory(error):
+                self._save_state()
+            raise
+
+    def _take_steps(self, progress: Progress) -> None:
+        total, saved = self.steps * self.config.epochs, time.monotonic()
+        for step in self._steps_with_stops():
+            values = [float(self.stop.asked), float(step.nonfinite), float(_bad(step))]
+            asked, nonfinite, bad = agree(self.peers, values)
+            self.mended += round(nonfinite)
+            self.health.add(bad > 0)
+            if trouble := self.health.trouble:
+                raise self._diverged(f"the loss or the gradients {trouble} were")
             progress(self.state.step, total, step.nimg)
             ended = self.state.step % self.steps == 0
             if ended:
-                self._end_epoch(mended)
-                mended = 0
-            if ended or asked or time.monotonic() - saved > _SECONDS_BETWEEN_STATES:
+                self._end_epoch()
+            if ended or time.monotonic() - saved > _SECONDS_BETWEEN_STATES:
                 saved = time.monotonic()
                 self._save_state()
             if ended and self.over():
                 return
             if asked:
-                raise KeyboardInterrupt
+                raise stops.Stopped(round(asked))
+
+    def _steps_with_stops(self) -> Iterator[Step]:
+        """Yield the steps of training; a stop in the middle of one raises `Stopped`."""
+        peers, discriminator = self.peers, self.state.discriminator
+        alone = peers.size == 1
+        weights = [p for p in discriminator.parameters() if p.requires_grad and alone]
+        with places_to_stop(self.stop.check if alone else go_on, peers.device, weights):
+            yield from discriminator_steps(
+                self.state, self.trained_on, self.denoiser, self.config, peers
+            )
 
     def _diverged(self, what: str) -> EchoSweepError:
+        step, said = self.state.step, "stopped"
+        if self.peers.rank == 0:
+            facts = {"step": step, "batch": self.config.batch, "seed": self.config.seed}
+            said = save_failure(self.out, step, what, facts)
         return EchoSweepError(
-            f"the discriminator diverged: at step {self.state.step} {what} was not finite. Choose "
-            f"a lower --lr (was {self.config.lr:g}) and another --out"
+            f"the discriminator diverged: at step {step} {what} not finite. Choose a lower --lr "
+            f"(was {self.config.lr:g}) and another --out; {said}"
         )
 
-    def _save_state(self) -> None:
-        if self.peers.rank == 0:
-            facts = {"step": self.state.step}
-            save_state(self.out, self.state.step, self.state.tensors(), facts, keep=1)
+    def _check_finite(self) -> None:
+        """Raise EchoSweepError before what is not finite is saved."""
+        if names := not_finite(self.state.tensors()):
+            raise self._diverged(f"{names[0]} and {len(names) - 1} more tensors were")
 
-    def _end_epoch(self, mended: int) -> None:
+    def _save_state(self) -> None:
+        self._check_finite()
+        if self.peers.rank == 0:
+            facts = {"step": self.state.step, "epochs": self.measured, "mended": self.mended}
+            save_state(self.out, self.state.step, self.state.tensors(), facts, _STATES_KEPT)
+
+    def _end_epoch(self) -> None:
+        """Measure the epoch that ends here, and write it."""
+        self._check_finite()
+        lead(self.peers, self.stop, self._write_epoch)
+        self.measured, self.mended = self.state.step // self.steps, 0
+
+    def _write_epoch(self) -> None:
         """Measure; write the epoch, then its row: a row means that its epoch is there."""
-        if self.peers.rank:
-            return
-        row: dict[str, Any] = {"epoch": self.state.step // self.steps, "nonfinite": mended}
+        row: dict[str, Any] = {"epoch": self.state.step // self.steps, "nonfinite": self.mended}
         for name, sides in (("held_out", self.held_out), ("training", self.seen)):
             row[name] = measure(
                 self.state.discriminator, sides, self.denoiser, self.config, self.peers.device
             )
         if not math.isfinite(row["held_out"]["loss"]):
-            raise self._diverged("the held-out loss")
+            raise self._diverged("the held-out loss was")
         tensors = self.state.discriminator.trained_state()
         checkpoint.save(self._epoch(row["epoch"]), tensors, self._facts(row))
         with (self.out / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         self.rows.append(row)
+        self.measured, self.mended = row["epoch"], 0
 
     def _epoch(self, number: int) -> Path:
         return self.out / "epochs" / f"{number:04d}"
@@ -262,11 +310,13 @@ class Run:
         """Write the best epoch as DISC/model, and the figures, unless there; return the record."""
         path, best, epochs = self.out / "model", self.best, len(self.rows)
         before = checkpoint.read_facts(path) if (self.out / "model.json").exists() else {}
-        if (before.get("epoch"), before.get("epochs")) != (best["epoch"], epochs):
+        current = (before.get("epoch"), before.get("epochs")) == (best["epoch"], epochs)
+        if not current or not all((self.out / name).exists() for name in _PLOTS):
+            self._plot(best["epoch"])  # first: the weights say that all is done
+        if not current:
             tensors, facts = checkpoint.load(self._epoch(best["epoch"]))
             beside = {"features": facts["features"] and "features", "epochs": epochs}
             checkpoint.save(path, tensors, facts | beside)
-            self._plot(best["epoch"])
         return {
             "path": str(self.out),
             "epochs": epochs,
@@ -278,12 +328,17 @@ class Run:
 
     def _plot(self, best: int) -> None:
         loss = discriminator_figures.plot_loss(self.rows, best)
-        figures.save(loss, self.out / "loss.png")
+        figures.save(loss, self.out / _PLOTS[0])
         accuracy = discriminator_figures.plot_accuracy(self.rows, best, published_interval())
-        figures.save(accuracy, self.out / "accuracy.png")
+        figures.save(accuracy, self.out / _PLOTS[1])
 
     def _notes(self, best: dict[str, Any]) -> Iterator[str]:
         """Yield what a reader must know of the numbers."""
+        if mended := sum(row["nonfinite"] > 0 for row in self.rows):
+            yield (
+                f"in {mended} of {len(self.rows)} epochs gradients were not finite and were mended "
+                f"(nonfinite in {self.out / 'metrics.jsonl'})"
+            )
         patients = self.split.held_out_real.describe()["groups"]
         if patients < FEW_GROUPS:
             yield (
@@ -298,3 +353,7 @@ class Run:
                 f"at sigma {', '.join(f'{sigma:g}' for sigma in harmed)}: guide where it helps, "
                 "with --weighting error, or --guidance-min and --guidance-max"
             )
+
+
+def _bad(step: Step) -> bool:
+    return step.nonfinite > 0 or not math.isfinite(step.loss)

@@ -1,21 +1,24 @@
 """The folder of a training run: who may write to it, what is computed there, where it had got.
 
 Invariant: a folder belongs to one identity (its config, its data); another one is refused with what
-differs.
+differs. Nothing is written through a link inside it.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from echosweep import locks, runs
+from echosweep import locks, runs, stops
 from echosweep.config import Config, changes
-from echosweep.distributed import World, barrier
-from echosweep.errors import UsageError
+from echosweep.distributed import World, agree, barrier
+from echosweep.errors import EchoSweepError, UsageError
 from echosweep.training import checkpoint
+from echosweep.training.finite import not_finite
+from echosweep.training.passes import places_to_stop
 
 # What an identity may name besides its config, and what is said where it differs.
 _SAID = {
@@ -24,6 +27,7 @@ _SAID = {
     "model": "was trained for another model",
     "classifier": "was trained on features of another classifier",
 }
+_PARTS = ("state", "snapshots", "ema", "epochs", "failed")
 
 
 @contextlib.contextmanager
@@ -35,16 +39,36 @@ def claimed(out: Path, peers: World) -> Iterator[None]:
 
 
 def take(out: Path, identity: dict[str, Any], config: Config) -> None:
-    """Write run.json, config.yaml and env.json, if the folder is new or of this identity."""
+    """Write run.json, config.yaml and env.json, if the folder is new or of this identity.
+
+    What processes that were killed left half-written is removed.
+    """
     record = out / "run.json"
+    for path in out.iterdir():
+        if path.is_symlink():
+            raise UsageError(
+                f"{path} is a link, and a run writes inside its folder alone; move what it points "
+                "to there, or choose another --out"
+            )
+    runs.remove_temporaries(out, alone=True)
     if record.exists():
         found = runs.read_record(record, f"choose another --out than {out}")
         _check_same_run(out, found, identity)
     elif any(path.name != ".lock" for path in out.iterdir()):
         raise UsageError(f"{out} is not empty and not a run; choose another --out")
+    for part in _PARTS:
+        _remove_halves(out / part)
     runs.write_json(record, identity)
     config.write(out / "config.yaml")
     runs.write_json(out / "env.json", runs.environment())
+
+
+def _remove_halves(folder: Path) -> None:
+    """Remove temporary files, and weights that lack their JSON: who wrote them was killed."""
+    runs.remove_temporaries(folder, alone=True)
+    for weights in folder.glob("*[0-9].safetensors"):
+        if not weights.with_suffix(".json").exists():
+            weights.unlink()
 
 
 def states(out: Path) -> list[Path]:
@@ -52,13 +76,71 @@ def states(out: Path) -> list[Path]:
     return sorted(path.with_suffix("") for path in (out / "state").glob("*.json"))
 
 
+def load_state(out: Path, peers: World) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return the newest checkpoint that is whole and finite, None where none was written.
+
+    Says which were passed over. Raises EchoSweepError if there are some, but none to go on from.
+    """
+    problem = ""
+    for path in reversed(states(out)):
+        try:
+            found = checkpoint.load(path, "it is passed over")
+        except EchoSweepError as error:
+            problem = str(error)
+            continue
+        if names := not_finite(found[0]):
+            problem = f"{path} holds numbers that are not finite, in {names[0]}; it is passed over"
+            continue
+        if problem and peers.rank == 0:
+            print(f"note: {problem}; training continues from {path.name}", file=sys.stderr)
+        return found
+    if problem:
+        raise EchoSweepError(
+            f"{problem}, and there is none before it to continue from; copy the run again, or "
+            f"remove {out} to begin again"
+        )
+    return None
+
+
 def save_state(
     out: Path, number: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], keep: int
 ) -> None:
-    """Write a resumable checkpoint; leave the newest `keep` of them."""
+    """Write a resumable checkpoint; leave the newest `keep` up to it."""
     checkpoint.save(out / "state" / f"{number:012d}", tensors, facts)
-    for old in states(out)[:-keep]:
+    there = states(out)
+    ahead = [path for path in there if int(path.name) > number]  # damaged, and passed over
+    for old in (*ahead, *[path for path in there if path not in ahead][:-keep]):
         checkpoint.remove(old)
+
+
+def save_failure(out: Path, number: int, what: str, facts: Mapping[str, Any]) -> str:
+    """Write what finds a failing step again; return what to say of it and of the newest state."""
+    newest = states(out)[-1:]
+    path = out / "failed" / f"{number:012d}.json"
+    state = f"state/{newest[0].name}" if newest else None
+    more = {"what": what, "state": state, "environment": runs.environment()}
+    runs.write_json(path, {**facts, **more})
+    kept = f"{out / state} is the last finite state" if state else "no state was saved before"
+    return f"{kept}; {path} says how to find the step again"
+
+
+def stop_together(peers: World, stop: stops.StopSignal) -> None:
+    """Raise `Stopped` in every process if a signal has come to one."""
+    if number := round(agree(peers, [float(stop.asked)])[0]):
+        raise stops.Stopped(number)
+
+
+def lead(peers: World, stop: stops.StopSignal, work: Callable[[], object]) -> None:
+    """Have the first process do `work`, which a stop cuts short; then stop, all together."""
+    if peers.rank == 0:
+        try:
+            with places_to_stop(stop.check, peers.device):
+                work()
+        except stops.Aborted:
+            raise
+        except stops.Stopped:
+            pass  # asked for still
+    stop_together(peers, stop)
 
 
 def _check_same_run(out: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -7,52 +7,38 @@ RUN/state/                  resumable checkpoints, the newest two
 RUN/snapshots/              averaged weights on the way, with sample grids
 RUN/ema/                    with `posthoc_ema`: what averages of any length are made of
 RUN/model.safetensors       averaged weights at the end, with model.json: all that sampling needs
+RUN/failed/                 of a run that diverged: which step it was, and from which state it comes
+
+Invariant: no number that is not finite is saved as a weight, an average or a moment.
 """
 
 import contextlib
 import math
-from dataclasses import asdict
+import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from echosweep import compute, runs
-from echosweep.build import build_denoiser, build_sampler
-from echosweep.commands.run_folder import claimed, save_state, states, take
-from echosweep.config import SampleConfig, TrainConfig
-from echosweep.data.provenance import Knowledge
+from echosweep import compute, runs, stops
+from echosweep.build import build_denoiser
+from echosweep.commands.run_folder import claimed, lead, load_state, stop_together, take
+from echosweep.commands.train_files import RunFiles
+from echosweep.config import TrainConfig
 from echosweep.data.store import FrameStore
 from echosweep.devices import pick_device
 from echosweep.distributed import World, agree, barrier, world
 from echosweep.errors import EchoSweepError
 from echosweep.progress import Progress, silent
-from echosweep.reporting import figures
-from echosweep.sampling import draw_images
-from echosweep.training import checkpoint
-from echosweep.training.batches import (
-    class_names,
-    load_batches,
-    load_rows,
-    rows_of,
-    rows_with_class,
-    sigma_data,
-)
+from echosweep.training.batches import Batches, class_names, load_batches, rows_of, sigma_data
 from echosweep.training.estimate import estimate, fitting_micro_batch
+from echosweep.training.finite import Health, not_finite
 from echosweep.training.log import Log
-from echosweep.training.loop import (
-    TrainState,
-    held_out_loss,
-    share_of_batch,
-    train_steps,
-    try_pass,
-)
-from echosweep.training.posthoc_ema import STORED, stored_tracks, track_path
-
-_STATES_KEPT = 2
-_LOST_STEPS = 10  # one step of a bad batch is mended, so many in a row are not
-_HELD_OUT_IMAGES = 256
+from echosweep.training.loop import Step, TrainState, share_of_batch, train_steps, try_pass
+from echosweep.training.passes import Check, go_on, out_of_memory, places_to_stop
+from echosweep.training.posthoc_ema import STORED
 
 
 def train(
@@ -69,16 +55,16 @@ def train(
 
     settings: fields of TrainConfig (network, framework, total_kimg or budget_hours, ...), on top of
     `config`. An interrupted run continues; a finished one returns at once, or goes on if its end
-    was moved. Raises UsageError for wrong settings or another run's folder, and KeyboardInterrupt,
-    after saving, when stopped by Ctrl-C or SIGTERM.
+    was moved. Raises UsageError for wrong settings or another run's folder, `stops.Stopped` (a
+    KeyboardInterrupt), after saving, when a signal asks to stop.
     """
     config = TrainConfig.merge(config, settings)
     store, out = FrameStore.open(data), Path(out)
     with world(device) as peers:
         run = Run(out, config, store, peers)
-        with claimed(out, peers), runs.StopSignal() as stop:
+        with claimed(out, peers), run.stop:
             run.open()
-            run.train(stop, progress, tensorboard)
+            run.train(progress, tensorboard)
     return out
 
 
@@ -106,14 +92,13 @@ class Run:
     def __init__(self, out: Path, config: TrainConfig, store: FrameStore, peers: World) -> None:
         share_of_batch(config, peers)
         self.out, self.config, self.store, self.peers = out, config, store, peers
-        rows = rows_of(store, config)
-        self.classes = class_names(store, config.label, config.split)
-        self.knows = Knowledge.of_rows(store, config.split, rows).to_json()
+        self.stop, self.health, self.compiled = stops.StopSignal(), Health(), False
+        self.made = 0.0  # the share of the run whose snapshots and averages are written
+        classes = class_names(store, config.label, config.split)
+        self.files = RunFiles(out, config, store, classes, self.identity)
         torch.manual_seed(config.seed)
-        denoiser = build_denoiser(config, store.preparation, self.classes).to(peers.device)
+        denoiser = build_denoiser(config, store.preparation, classes).to(peers.device)
         self.state = TrainState.new(denoiser, config)
-        self.shape = (store.preparation.channels, *store.preparation.size)
-        self.images_per_pass = config.micro_batch
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -127,19 +112,19 @@ class Run:
         if self.peers.rank == 0:
             take(self.out, self.identity, self.config)
         barrier(self.peers)
-        if newest := states(self.out)[-1:]:
-            fix = f"remove {newest[0]}.json to continue from the checkpoint before it"
-            tensors, facts = checkpoint.load(newest[0], fix)
+        if newest := load_state(self.out, self.peers):
+            tensors, facts = newest
             self.state.load(tensors)
             self.state.nimg, self.state.seconds = facts["nimg"], facts["seconds"]
-            self.images_per_pass = self.config.micro_batch or facts.get("micro_batch")
+            self.state.micro_batch = self.config.micro_batch or facts.get("micro_batch")
+            self.made = min(facts.get("made", 1.0), self.fraction())
         if self.peers.rank == 0:
-            self._forget_tracks_ahead()
+            self.files.forget_what_is_ahead(self.state.nimg)
 
     @property
     def fitted(self) -> TrainConfig:
         """Return the config with the images per pass that this machine takes."""
-        return self.config.model_copy(update={"micro_batch": self.images_per_pass})
+        return self.config.model_copy(update={"micro_batch": self.state.micro_batch})
 
     def fraction(self) -> float:
         """Return the share of the run that is behind us: of its images or hours, what is more."""
@@ -147,43 +132,90 @@ class Run:
         done.append(self.state.seconds / 3600 / (self.config.budget_hours or float("inf")))
         return min(1.0, max(done))
 
-    def train(self, stop: runs.StopSignal, progress: Progress, tensorboard: bool) -> None:
-        """Train to the end, or to `stop`; keep log, checkpoints and snapshots on the way."""
-        if self.fraction() < 1:
+    def train(self, progress: Progress, tensorboard: bool) -> None:
+        """Train to the end, or to a stop; keep log, checkpoints and snapshots on the way."""
+        if self.fraction() < 1 or self.made < 1:
             with contextlib.closing(self._log(tensorboard)) as log:
-                self._take_steps(log, stop, progress)
-        if self.peers.rank == 0:
-            self._finish()
+                try:
+                    self._prepare()
+                    self._take_steps(log, progress)
+                except stops.Aborted:
+                    raise
+                except BaseException as error:
+                    # Nothing of a step is in the state before all of it is.
+                    if isinstance(error, stops.Stopped) or out_of_memory(error):
+                        self._checkpoint()
+                    raise
+        if self.peers.rank == 0 and not self.files.finished(self.state):
+            self._check_finite()
+            self._say(self.files.finish(self.state))
 
-    def _take_steps(self, log: Log, stop: runs.StopSignal, progress: Progress) -> None:
-        self._prepare()
+    def _take_steps(self, log: Log, progress: Progress) -> None:
         batches = load_batches(self.store, self.config, self.peers.device)
-        lost, saved, before = 0, self.state.seconds, self.fraction()
-        if self.state.nimg == 0:
-            self._snapshot(log)  # the untrained network: what all later ones are compared with
-        for step in train_steps(self.state, batches, self.fitted, self.peers):
+        saved = self.state.seconds
+        done = agree(self.peers, [self.fraction()])[0]
+        self._keep(log, done)
+        if done >= 1:
+            self._checkpoint()
+            return
+        for step in self._steps_with_stops(batches):
             log.add(step)
-            lost = 0 if math.isfinite(step.loss) else lost + 1
-            done, asked, most = agree(self.peers, [self.fraction(), float(stop.asked), lost])
-            if most >= _LOST_STEPS:
-                raise EchoSweepError(
-                    f"training diverged: at {step.nimg} images the loss of {_LOST_STEPS} steps was "
-                    f"not finite. Choose a lower --lr (was {self.config.lr:g}) or a longer "
-                    "--warmup-kimg, and another --out"
-                )
+            bad = step.nonfinite > 0 or not math.isfinite(step.loss)
+            values = [self.fraction(), float(self.stop.asked), float(bad)]
+            done, asked, bad_anywhere = agree(self.peers, values)
+            self._note_health(step, bad_anywhere > 0)
             progress(*self._position(done), step.nimg)
-            if _passed(before, done, self.config.snapshots):
-                self._snapshot(log)
-            if self.config.posthoc_ema and _passed(before, done, STORED):
-                self._store_tracks()
-            before = done
-            if done >= 1 or asked or self.state.seconds - saved > self._checkpoint_seconds:
+            self._keep(log, done)
+            if done >= 1 or self.state.seconds - saved > self._checkpoint_seconds:
                 saved = self.state.seconds
                 self._checkpoint()
             if done >= 1:
                 return
             if asked:
-                raise KeyboardInterrupt
+                raise stops.Stopped(round(asked))
+
+    def _steps_with_stops(self, batches: Batches) -> Iterator[Step]:
+        """Yield the steps of training; a stop in the middle of one raises `Stopped`."""
+        peers = self.peers
+        check: Check = partial(stop_together, peers, self.stop)
+        if peers.size > 1:  # GPUs would wait for each other before each pass
+            check = go_on if peers.device.type == "cuda" else check
+            yield from train_steps(self.state, batches, self.config, peers, check)
+            return
+        # A compiled network calls no hooks of its parts.
+        weights = () if self.compiled else self.state.denoiser.parameters()
+        with places_to_stop(go_on if self.compiled else check, peers.device, weights):
+            yield from train_steps(self.state, batches, self.config, peers, check)
+
+    def _note_health(self, step: Step, bad: bool) -> None:
+        """Count a step with numbers that are not finite; raise EchoSweepError at too many."""
+        self.health.add(bad)
+        count = self.health.mended
+        if trouble := self.health.trouble:
+            raise self._diverged(f"the loss or the gradients {trouble} were")
+        if bad and count & (count - 1) == 0:  # the first, the second, the fourth, ...
+            self._say(
+                f"at {step.nimg} images the gradients were not finite and were mended, the "
+                f"{count}. time in {self.health.steps} steps; a lower --lr may help"
+            )
+
+    def _say(self, text: str) -> None:
+        if text and self.peers.rank == 0:
+            print(f"note: {text}", file=sys.stderr)
+
+    def _diverged(self, what: str) -> EchoSweepError:
+        """Return the error of a run that cannot go on; write what finds the step again."""
+        nimg, lr = self.state.nimg, self.config.lr
+        said = self.files.failure(self.state, what) if self.peers.rank == 0 else "stopped"
+        return EchoSweepError(
+            f"training diverged: at {nimg} images {what} not finite. Choose a lower --lr (was "
+            f"{lr:g}) or a longer --warmup-kimg, and another --out; {said}"
+        )
+
+    def _check_finite(self) -> None:
+        """Raise EchoSweepError before what is not finite is saved."""
+        if names := not_finite(self.state.tensors()):
+            raise self._diverged(f"{names[0]} and {len(names) - 1} more tensors were")
 
     def _prepare(self) -> None:
         """Fit passes to the memory and weights to the device; compile where that pays."""
@@ -192,13 +224,14 @@ class Run:
             self.state.to_channels_last()
         if self.config.micro_batch is None:
             # A resumed run takes no larger passes than before: other sums round otherwise.
-            most = self.images_per_pass or share
+            most = self.state.micro_batch or share
             fits = fitting_micro_batch(self.state, self.config, share, most, device)
-            self.images_per_pass = -round(agree(self.peers, [-float(fits)])[0])  # the fewest of all
+            fewest = -round(agree(self.peers, [-float(fits)])[0])
+            self.state.micro_batch = fewest
         if compute.worth_compiling(self.config.compile, device, self._steps):
-            images = min(self.images_per_pass or share, share)
+            images = min(self.state.micro_batch or share, share)
             trial = partial(try_pass, self.state.denoiser, images, self.config, device)
-            compute.compile_network(self.state.denoiser.network, trial)
+            self.compiled = compute.compile_network(self.state.denoiser.network, trial)
 
     @property
     def _steps(self) -> float:
@@ -220,86 +253,31 @@ class Run:
         return Log(
             self.out if self.peers.rank == 0 else None,
             self.state.nimg,
-            math.prod(self.shape),
+            math.prod(self.state.denoiser.image_shape),
             tensorboard,
         )
 
-    def _facts(self) -> dict[str, Any]:
-        """Return what sampling needs to know of the weights."""
-        return {
-            "nimg": self.state.nimg,
-            "seconds": self.state.seconds,
-            "config": self.config.model_dump(mode="json"),
-            "preparation": asdict(self.store.preparation),
-            "classes": list(self.classes),
-            "train_sig": self.identity["train_sig"],
-            "data": self.store.content,
-            "knows": self.knows,
-        }
-
     def _checkpoint(self) -> None:
-        if self.peers.rank:
-            return
-        facts = {
-            "nimg": self.state.nimg,
-            "seconds": self.state.seconds,
-            "micro_batch": self.images_per_pass,
-        }
-        save_state(self.out, self.state.nimg, self.state.tensors(), facts, _STATES_KEPT)
-
-    def _store_tracks(self) -> None:
+        self._check_finite()
         if self.peers.rank == 0:
-            checkpoint.save(
-                track_path(self.out, self.state.nimg), self.state.track_tensors(), self._facts()
-            )
+            self.files.checkpoint(self.state, self.made)
 
-    def _forget_tracks_ahead(self) -> None:
-        """Remove what was stored after the checkpoint: those steps will be taken anew."""
-        for nimg in stored_tracks(self.out):
-            if nimg > self.state.nimg:
-                checkpoint.remove(track_path(self.out, nimg))
+    def _keep(self, log: Log, done: float) -> None:
+        """Write the snapshot and the averages that are due; of the untrained network too."""
+        snapshot = _passed(self.made, done, self.config.snapshots) or self.state.nimg == 0
+        averages = self.config.posthoc_ema and _passed(self.made, done, STORED)
 
-    def _snapshot(self, log: Log) -> None:
-        if self.peers.rank:
-            return
-        path = self.out / "snapshots" / f"{self.state.nimg:012d}"
-        checkpoint.save(path, self.state.average.state_dict(), self._facts())
-        log.note(held_out_loss=self._held_out_loss())
-        if self.config.grid_images:
-            sampler = SampleConfig(steps=self.config.grid_steps)
-            images = draw_images(
-                self.state.average,
-                range(self.config.grid_images),
-                build_sampler(sampler, self.state.average.framework),
-                self.classes,
-            )
-            columns = math.ceil(math.sqrt(self.config.grid_images))
-            figures.save(figures.contact_sheet(images, columns), path.with_suffix(".png"))
+        def write() -> None:
+            if snapshot:
+                self._say(self.files.snapshot(self.state, log, self.fitted, self.stop.check))
+            if averages:
+                self.files.averages(self.state)
+            self.made = done
 
-    def _held_out_loss(self) -> float | None:
-        """Return the averaged weights' loss on the val split, None where there is none.
-
-        Images of a class that training does not have are left out.
-        """
-        if "val" not in self.store.splits or self.config.split in ("val", "all"):
-            return None
-        rows = rows_with_class(self.store, self.store.rows("val"), self.config.label, self.classes)
-        if not len(rows):
-            return None
-        rows = rows[:: -(-len(rows) // _HELD_OUT_IMAGES)]
-        held_out = load_rows(self.store, rows, self.config, self.classes)
-        loss = held_out_loss(self.state.average, held_out, self.fitted, self.peers.device)
-        return loss / math.prod(self.shape)
-
-    def _finish(self) -> None:
-        """Write the final weights and the loss curve, unless they are there."""
-        path = self.out / "model"
-        if not (self.out / "model.json").exists() or (
-            checkpoint.read_facts(path)["nimg"] != self.state.nimg
-        ):
-            checkpoint.save(path, self.state.average.state_dict(), self._facts())
-            records = runs.read_jsonl(self.out / "metrics.jsonl")
-            figures.save(figures.plot_loss(records), self.out / "loss.png")
+        if snapshot or averages:
+            self._check_finite()
+            lead(self.peers, self.stop, write)
+        self.made = done
 
 
 def _passed(before: float, now: float, parts: int) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from echosweep import runs
+from echosweep import runs, stops
 from echosweep.config import Config
 from echosweep.errors import EchoSweepError
 from echosweep.progress import Progress, Show, hidden
@@ -174,7 +174,7 @@ def _news(trial: Trial, found: Mapping[str, Any], score: str) -> str:
 
 @contextlib.contextmanager
 def stopped_by(study: Path) -> Iterator[None]:
-    """Raise KeyboardInterrupt within when SIGTERM comes, or `echosweep study stop` asks."""
+    """Raise KeyboardInterrupt within when a signal asks, or `echosweep study stop` does."""
     since, over = time.time(), threading.Event()
 
     def watch() -> None:
@@ -183,12 +183,11 @@ def stopped_by(study: Path) -> Iterator[None]:
                 os.kill(os.getpid(), signal.SIGINT)
                 return
 
-    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        yield
+        with stops.raised():
+            yield
     finally:
         over.set()
         watcher.join()
-        signal.signal(signal.SIGTERM, before)

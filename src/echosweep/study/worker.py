@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from echosweep import runs, streams
+from echosweep import runs, stops, streams
 from echosweep.config import FeatureConfig
 from echosweep.errors import EchoSweepError
 from echosweep.reporting.study_checks import read_facts
@@ -82,10 +82,6 @@ def _fail(path: Path, error: Exception) -> int:
     return FAILED
 
 
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def _read_to_the_end() -> None:
     """Return when the starter's end of our standard input closes."""
     while os.read(0, 1024):
@@ -93,7 +89,7 @@ def _read_to_the_end() -> None:
 
 
 def work_until_asked(study: Path, signature: str, wait_for_end: Callable[[], object]) -> int:
-    """Do the trial, or save and stop when SIGTERM comes, or the starter ends; return the exit code.
+    """Do the trial, or save and stop when a signal asks or the starter ends; return the exit code.
 
     wait_for_end: returns when the starter has ended.
     """
@@ -103,9 +99,9 @@ def work_until_asked(study: Path, signature: str, wait_for_end: Callable[[], obj
         os.kill(os.getpid(), signal.SIGTERM)
 
     try:
-        signal.signal(signal.SIGTERM, _interrupt)
-        threading.Thread(target=watch, daemon=True).start()
-        return work(study, signature)
+        with stops.raised():
+            threading.Thread(target=watch, daemon=True).start()
+            return work(study, signature)
     except KeyboardInterrupt:  # before there was anything to save
         return STOPPED
 

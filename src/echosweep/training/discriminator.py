@@ -22,7 +22,8 @@ from echosweep.errors import UsageError
 from echosweep.training import OBJECTIVES
 from echosweep.training.adam import load_moments, moments
 from echosweep.training.batches import Batches
-from echosweep.training.loop import Step, autocast, mend_gradients
+from echosweep.training.finite import mend_gradients
+from echosweep.training.loop import Step, autocast
 from echosweep.training.objectives import Noisy, gradient_penalty
 
 SIGMA_MIN, SIGMA_MAX = 1.0e-3, 152.17

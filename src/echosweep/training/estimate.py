@@ -13,18 +13,22 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, UntypedStorage
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
 
-from echosweep import machine, rng
+from echosweep import machine
 from echosweep.config import TrainConfig
-from echosweep.diffusion import Denoiser, denoising_loss
+from echosweep.diffusion import Denoiser
 from echosweep.distributed import World
 from echosweep.networks import describe
 from echosweep.training.batches import Batches
-from echosweep.training.loop import TrainState, train_steps, try_pass
+from echosweep.training.loop import DenoisingLoss, TrainState, train_steps, try_pass
+from echosweep.training.passes import largest_part, out_of_memory
 from echosweep.training.posthoc_ema import STORED
 
 _BYTES = 4  # of a parameter in float32
+_SHARE = 0.75  # of the memory that is free: the rest is for others, who start while this one runs
 _SAFETY = 1.25  # what a pass takes besides what it keeps: the largest layer's workspace, gradients
 
 
@@ -70,13 +74,8 @@ def fitting_micro_batch(
     if device.type == "cuda":
         return largest_part(share, most, partial(_passes, state, config, device))
     known = machine.free_memory() if free is None else free
-    return largest_part(share, most, _fits_in(state, math.inf if known is None else known))
-
-
-def largest_part(share: int, most: int, fits: Callable[[int], bool]) -> int:
-    """Return the largest divisor of `share` that is at most `most` and fits, or 1."""
-    parts = [n for n in range(min(share, most), 0, -1) if share % n == 0]
-    return next((n for n in parts if n == 1 or fits(n)), 1)
+    room = math.inf if known is None else _SHARE * known
+    return largest_part(share, most, _fits_in(state, room))
 
 
 def _fits_in(state: TrainState, free: float) -> Callable[[int], bool]:
@@ -94,7 +93,9 @@ def _passes(state: TrainState, config: TrainConfig, device: torch.device, images
     try:
         _held = [torch.empty_like(p) for p in state.denoiser.parameters() for _ in range(count)]
         try_pass(state.denoiser, images, config, device)
-    except torch.OutOfMemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
         return False
     finally:
         _held = []
@@ -104,22 +105,31 @@ def _passes(state: TrainState, config: TrainConfig, device: torch.device, images
 
 
 def activation_bytes(denoiser: Denoiser) -> int:
-    """Return the bytes that autograd keeps for the backward pass of one image, in float32."""
-    weights = {p.untyped_storage().data_ptr() for p in denoiser.parameters()}
-    kept: dict[int, int] = {}
+    """Return the bytes that autograd keeps for the backward pass of one image, in float32.
 
-    def note(tensor: Tensor) -> Tensor:
+    Nothing is computed: fake tensors have shapes and a device, and take no memory.
+    """
+    kept: dict[int, UntypedStorage] = {}
+
+    def note(tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        kept[storage._cdata] = storage  # held, so that no place is used twice
 
-    y = torch.zeros(1, *denoiser.image_shape, device=next(denoiser.parameters()).device)
-    labels = torch.zeros(1, denoiser.label_dim, device=y.device) if denoiser.label_dim else None
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        noise = denoiser.draw_noise(y, rng.generator("estimate"))
-        # The loss holds the graph, and so the kept tensors: no address is used twice.
-        _loss = denoising_loss(denoiser, y, *noise, labels)
-    return sum(size for pointer, size in kept.items() if pointer not in weights)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        loss = DenoisingLoss(denoiser)
+        weights: dict[str, Tensor] = {
+            name: mode.from_tensor(weight) for name, weight in loss.named_parameters()
+        }
+        buffers: dict[str, Tensor] = {
+            name: mode.from_tensor(buffer) for name, buffer in loss.named_buffers()
+        }
+        y = torch.empty(1, *denoiser.image_shape, device=next(denoiser.parameters()).device)
+        labels = y.new_empty(1, denoiser.label_dim) if denoiser.label_dim else None
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda nothing: nothing):
+            images = (y, y.new_empty(1), torch.empty_like(y), labels)
+            functional_call(loss, weights | buffers, images)
+        own = {weight.untyped_storage()._cdata for weight in weights.values()}
+    return sum(storage.nbytes() for key, storage in kept.items() if key not in own)
 
 
 def seconds_per_image(denoiser: Denoiser, config: TrainConfig, device: torch.device) -> float:

@@ -62,6 +62,7 @@ class Log:
             "lr": last.lr,
             "grad_norm": _finite(sum(step.grad_norm for step in steps) / len(steps)),
             "nonfinite": sum(step.nonfinite for step in steps),
+            "mended_steps": sum(step.nonfinite > 0 for step in steps),
             "images_per_second": sum(step.images for step in steps) / seconds,
             "memory_gb": _memory_gb(),
         }

@@ -5,10 +5,11 @@ function of the weights and of (seed, rank, nimg), so k steps, a stop, and k mor
 """
 
 import copy
-import math
+import gc
+import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeGuard
@@ -16,7 +17,6 @@ from typing import Any, NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import get_total_norm
 
 from echosweep import rng
 from echosweep.compute import to_channels_last
@@ -27,6 +27,8 @@ from echosweep.errors import UsageError
 from echosweep.training.adam import load_moments, moments
 from echosweep.training.batches import Batches
 from echosweep.training.ema import ema_beta, update_ema
+from echosweep.training.finite import mend_gradients
+from echosweep.training.passes import Check, go_on, largest_part, out_of_memory
 from echosweep.training.posthoc_ema import LENGTHS, power_beta, track_name
 
 
@@ -47,6 +49,7 @@ class TrainState:
     """All that training changes: weights, their averages, Adam's moments, images and time so far.
 
     tracks: the averages that others are made of after training, by length; none unless asked for.
+    micro_batch: the images of a pass, None for all of a process's share; less where memory lacks.
     """
 
     denoiser: Denoiser
@@ -55,6 +58,7 @@ class TrainState:
     tracks: dict[float, Denoiser] = field(default_factory=dict)
     nimg: int = 0
     seconds: float = 0.0
+    micro_batch: int | None = None
 
     @classmethod
     def new(cls, denoiser: Denoiser, config: TrainConfig) -> "TrainState":
@@ -63,7 +67,7 @@ class TrainState:
         optimizer = torch.optim.Adam(denoiser.parameters(), lr=config.lr, fused=True)
         lengths = LENGTHS if config.posthoc_ema else ()
         tracks = {length: copy.deepcopy(average) for length in lengths}
-        return cls(denoiser.train(), average, optimizer, tracks)
+        return cls(denoiser.train(), average, optimizer, tracks, micro_batch=config.micro_batch)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that resuming needs, by name."""
@@ -100,23 +104,24 @@ class TrainState:
 
 
 def train_steps(
-    state: TrainState, batches: Batches, config: TrainConfig, world: World
+    state: TrainState,
+    batches: Batches,
+    config: TrainConfig,
+    world: World,
+    check: Check = go_on,
 ) -> Iterator[Step]:
     """Yield after each training step, without end; `state` is up to date at every yield.
 
-    Raises UsageError at once if the batch cannot be shared by the processes.
+    check: called before each pass; what it raises leaves `state` as it was when the step began.
+    Where a pass lacks memory, the step begins anew with half as many images a pass. Raises
+    UsageError at once if the batch cannot be shared by the processes.
     """
     share = share_of_batch(config, world)
-    loss_of = _distribute(_Loss(state.denoiser), world)
+    loss_of = _distribute(DenoisingLoss(state.denoiser), world)
     weights, average = list(state.denoiser.parameters()), list(state.average.parameters())
     while True:
         started = time.perf_counter()
-        # Dropout draws from torch's global generator.
-        torch.manual_seed(rng.derive(config.seed, "dropout", world.rank, state.nimg))
-        noise = rng.generator(config.seed, "noise", world.rank, state.nimg)
-        y, labels = batches.get(state.nimg + world.rank * share, share, world.device)
-        state.optimizer.zero_grad(set_to_none=True)
-        total = _accumulate(loss_of, (y, *state.denoiser.draw_noise(y, noise), labels), config)
+        total = _gradients(loss_of, state, batches, config, world, check)
         norm, nonfinite = mend_gradients(weights)
         lr = learning_rate(state.nimg, config)
         _set_lr(state.optimizer, lr)
@@ -133,14 +138,60 @@ def train_steps(
         yield Step(state.nimg, config.batch, loss, lr, norm, nonfinite, seconds)
 
 
+def _gradients(
+    loss_of: nn.Module,
+    state: TrainState,
+    batches: Batches,
+    config: TrainConfig,
+    world: World,
+    check: Check,
+) -> Tensor:
+    """Leave the gradients of the step at `state.nimg` on the weights; return the summed loss."""
+    share = share_of_batch(config, world)
+    while True:
+        # Dropout draws from torch's global generator.
+        torch.manual_seed(rng.derive(config.seed, "dropout", world.rank, state.nimg))
+        noise = rng.generator(config.seed, "noise", world.rank, state.nimg)
+        state.optimizer.zero_grad(set_to_none=True)
+        images = min(state.micro_batch or share, share)
+        try:
+            y, labels = batches.get(state.nimg + world.rank * share, share, world.device)
+            batch = (y, *state.denoiser.draw_noise(y, noise), labels)
+            return _accumulate(loss_of, batch, images, config.precision, check)
+        except (MemoryError, RuntimeError) as error:
+            if world.size > 1 or images == 1 or not out_of_memory(error):
+                raise
+            state.micro_batch = _half(images, share)
+        gc.collect()  # the graph of a pass that failed holds its tensors in a cycle
+
+
+def _half(images: int, share: int) -> int:
+    """Return half as many images a pass, or the next fewer that divide a share; say so."""
+    less = largest_part(share, images // 2, lambda _: True)
+    print(
+        f"note: a pass over {images} images lacked memory; passes are of {less} from here on, as "
+        f"by --micro-batch {less}",
+        file=sys.stderr,
+    )
+    return less
+
+
 @torch.no_grad()
 def held_out_loss(
-    denoiser: Denoiser, batches: Batches, config: TrainConfig, device: torch.device
+    denoiser: Denoiser,
+    batches: Batches,
+    config: TrainConfig,
+    device: torch.device,
+    check: Check = go_on,
 ) -> float:
-    """Return the mean loss per image over all of `batches`, with noise that is always the same."""
+    """Return the mean loss per image over all of `batches`, with noise that is always the same.
+
+    check: called before each pass.
+    """
     total, count = 0.0, len(batches.images)
     for start in range(0, count, config.micro_batch or config.batch):
         size = min(config.micro_batch or config.batch, count - start)
+        check()
         y, labels = batches.get(start, size, device)
         noise = rng.generator("held-out", start)
         with autocast(config.precision, device):
@@ -168,21 +219,6 @@ def learning_rate(nimg: int, config: TrainConfig) -> float:
     return config.lr * min(1.0, (nimg + config.batch) / warmup if warmup else 1.0)
 
 
-def mend_gradients(weights: Sequence[nn.Parameter]) -> tuple[float, int]:
-    """Replace NaN by 0 and +-inf by +-1e5 in the gradients, in place.
-
-    Return the gradients' norm (inf or nan if there was something to mend) and the entries mended.
-    """
-    gradients = [p.grad for p in weights if p.grad is not None]
-    norm = float(get_total_norm(gradients))
-    if math.isfinite(norm):
-        return norm, 0
-    mended = sum(int((~g.isfinite()).sum()) for g in gradients)
-    for gradient in gradients:
-        torch.nan_to_num(gradient, nan=0, posinf=1e5, neginf=-1e5, out=gradient)
-    return norm, mended
-
-
 def share_of_batch(config: TrainConfig, world: World) -> int:
     """Return the images of a batch that each process takes; raise UsageError if it is no whole."""
     share, rest = divmod(config.batch, world.size)
@@ -200,7 +236,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
-class _Loss(nn.Module):
+class DenoisingLoss(nn.Module):
     """The loss as a module, because DDP synchronises what happens inside `forward`."""
 
     def __init__(self, denoiser: Denoiser) -> None:
@@ -208,23 +244,27 @@ class _Loss(nn.Module):
         self.denoiser = denoiser
 
     def forward(self, y: Tensor, sigma: Tensor, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """Return `denoising_loss` of a batch."""
         return denoising_loss(self.denoiser, y, sigma, noise, labels)
 
 
 def _accumulate(
     loss_of: nn.Module,
     batch: tuple[Tensor, Tensor, Tensor, Tensor | None],
-    config: TrainConfig,
+    images: int,
+    precision: str,
+    check: Check,
 ) -> Tensor:
-    """Add the gradient of the batch's mean loss piece by piece; return the summed loss."""
+    """Add the gradient of the batch's mean loss, `images` a pass; return the summed loss."""
     y = batch[0]
-    pieces = range(0, len(y), config.micro_batch or len(y))
+    pieces = range(0, len(y), images)
     total = torch.zeros((), device=y.device)
     for start in pieces:
+        check()
         part = slice(start, min(start + pieces.step, len(y)))
         last = part.stop == len(y)
         with nullcontext() if last or not _is_ddp(loss_of) else loss_of.no_sync():
-            with autocast(config.precision, y.device):
+            with autocast(precision, y.device):
                 loss = loss_of(*(None if t is None else t[part] for t in batch)).sum()
             (loss / len(y)).backward()
         total += loss.detach()
@@ -235,7 +275,7 @@ def _is_ddp(module: nn.Module) -> TypeGuard[DistributedDataParallel]:
     return isinstance(module, DistributedDataParallel)
 
 
-def _distribute(loss_of: _Loss, world: World) -> nn.Module:
+def _distribute(loss_of: DenoisingLoss, world: World) -> nn.Module:
     if world.size == 1:
         return loss_of
     # Of a 1x1 kernel both layouts are the same memory; PyTorch warns all the same.

@@ -38,7 +38,13 @@ class Local:
                     if code is None:
                         slot = free.pop(0)
                         threads = machine.cores() if trial.task in _ALONE else self.threads
-                        process = fork(study, trial.signature, threads=threads, devices=slot)
+                        process = fork(
+                            study,
+                            trial.signature,
+                            threads=threads,
+                            devices=slot,
+                            trials=min(len(self.slots), len(trials)),
+                        )
                         running.append((trial, process, slot))
                     else:
                         yield trial, code

@@ -12,6 +12,7 @@ from multiprocessing import connection, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from echosweep import machine
 from echosweep.places import fork_server
 from echosweep.streams import prepare as prepare_streams
 from echosweep.study.trial import folder
@@ -20,15 +21,17 @@ from echosweep.study.trial import folder
 _PRELOADED = ["echosweep.study.tasks", "torch._dynamo"]
 
 
-def fork(study: Path, signature: str, *, threads: int, devices: Sequence[str] = ()) -> BaseProcess:
+def fork(
+    study: Path, signature: str, *, threads: int, devices: Sequence[str] = (), trials: int = 1
+) -> BaseProcess:
     """Start the worker of a trial; what it prints goes to the trial's log.
 
     threads: of its computations. devices: the GPUs that it may use, as CUDA_VISIBLE_DEVICES has
-    them.
+    them. trials: those that share the machine's memory.
     """
     context = fork_server()
     context.set_forkserver_preload(_PRELOADED)
-    process = context.Process(target=_work, args=(study, signature, threads, devices))
+    process = context.Process(target=_work, args=(study, signature, threads, devices, trials))
     process.start()
     return process
 
@@ -46,10 +49,11 @@ def end(process: BaseProcess, seconds: float = 60.0) -> int:
     return code
 
 
-def _work(study: Path, signature: str, threads: int, devices: Sequence[str]) -> None:
+def _work(study: Path, signature: str, threads: int, devices: Sequence[str], trials: int) -> None:
     """Do the trial, in the process that was forked for it."""
     os.setsid()  # Ctrl-C is the runner's to handle
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ[machine.TRIALS] = str(trials)
     if devices:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     path = folder(study, signature)
