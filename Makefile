@@ -1,11 +1,11 @@
-# make setup | demo | test | lint | parity | bench: each does everything on a fresh machine, in .venv.
+# make setup | demo | test | lint | parity | bench | abuse: each does everything on a fresh machine, in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Without an NVIDIA GPU, take the PyTorch that constraints-cpu.txt pins.
 CONSTRAINTS := $(shell command -v nvidia-smi >/dev/null 2>&1 || echo -c constraints-cpu.txt)
 
-.PHONY: setup demo test lint parity bench format clean
+.PHONY: setup demo test lint parity bench abuse format clean
 
 setup: $(VENV)/.installed
 
@@ -28,6 +28,10 @@ parity: setup
 # Every stage beside what one would pick instead; the others' packages go into .peers.
 bench: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench.py
+
+# Every promise of docs/reliability.md, for about a day: the same command continues. ROWS=kill,fuzz: some.
+abuse: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.abuse abuse/table.md $(if $(ROWS),--rows $(ROWS))
 
 lint: setup
 	$(BIN)/ruff check .

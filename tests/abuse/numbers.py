@@ -34,7 +34,8 @@ class Fault(NamedTuple):
 
 
 _STEPS = 12
-_TRAIN = f"train --data {{w}}/store --out {{out}}/run --total-kimg {0.008 * _STEPS} TRAIN"
+_KIMG = 0.008 * _STEPS
+_TRAIN = f"train --data {{w}}/store --out {{out}}/run --total-kimg {_KIMG} TRAIN --grid-images 0"
 _DISCRIMINATE = world.COMMANDS["discriminate"].replace("--epochs 2", "--epochs 4")
 _LAST, _EARLY = range(_STEPS - 1, _STEPS), range(2, 3)
 # What was seen to fall, besides what is drawn.

@@ -1,6 +1,6 @@
 """Every row of the table, in the order in which it is printed."""
 
-from . import attacks, damage, fuzz, kills, limits, numbers, scale, signals, soak, together
+from . import attacks, damage, fuzz, kills, limits, numbers, scale, signals, soak, studies, together
 from .row import Row
 
 ROWS: dict[str, tuple[str, Row]] = {
@@ -8,6 +8,7 @@ ROWS: dict[str, tuple[str, Row]] = {
     "resume": ("stop at a random step and resume", signals.resumed),
     "signal": ("SIGTERM, SIGINT, SIGUSR1, SIGHUP", signals.each_signal),
     "random": ("SIGKILL at random moments", kills.at_random),
+    "study": ("SIGKILL at random: two runners of a study, and workers", studies.killed_at_random),
     "damage": ("flipped bits, cut, deleted, swapped, zeroed files", damage.every_kind),
     "attack": ("hostile files, names, configs, weights, stores, databases", attacks.corpus),
     "number": ("NaN and infinity injected", numbers.injected),
@@ -18,3 +19,5 @@ ROWS: dict[str, tuple[str, Row]] = {
     "soak": ("train, sample and evaluate in one process", soak.for_hours),
     "scale": ("many videos, images and trials", scale.largest),
 }
+LONG_ONLY = ("study",)
+"""Rows without a quick form: tests/study kills studies."""

@@ -4,6 +4,7 @@ Invariant: after the first rounds memory, descriptors and threads are flat withi
 temporary file is left.
 """
 
+import gc
 import json
 import os
 import shutil
@@ -61,6 +62,7 @@ def _rounds(bench: Bench, case: Path, seconds: float, report: Path) -> None:
 
 
 def _held(case: Path, seconds: float) -> dict[str, float]:
+    gc.collect()  # what waits for it is not held
     status = Path("/proc/self/status").read_text()
     fields = dict(line.split(":", 1) for line in status.splitlines())
     return {

@@ -1,6 +1,6 @@
 """Is a study that is killed again and again the one that nothing disturbed?
 
-    python benchmarks/study_faults.py OUT [--kills 20] [--backend local | ray]
+    python -m tests.abuse.studies OUT [--kills 20] [--backend local | ray]
 
 A small study is run twice: undisturbed, and with kill -9 of the runner, of a worker or, with Ray,
 of the head, at random times; whatever was killed but a worker is started again. Then the trials,
@@ -22,6 +22,8 @@ from pathlib import Path
 import yaml
 
 from echosweep.study.trial import is_claimed
+
+from .row import Bench, Found
 
 RECIPE = {
     "name": "faults",
@@ -54,60 +56,81 @@ RECIPE = {
 }
 
 
+def killed_at_random(bench: Bench) -> Found:
+    """Kill two runners of one study, and its workers, at random; compare its table."""
+    faults: list[str] = []
+    done = compared(bench.fresh(), 20, "local", faults, runners=2)
+    return Found(f"{sum(done.values())} kills: {said(done)}", faults)
+
+
 def main() -> None:
+    """Do it for the backend given; print what was killed and whether the tables are equal."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--backend", default="local")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    recipe = options.out / "faults.yaml"
+    faults: list[str] = []
+    done = compared(options.out, options.kills, options.backend, faults)
+    print(f"kills: {said(done)}", *(faults or ["the tables are equal"]), sep="\n")
+
+
+def compared(
+    out: Path, kills: int, backend: str, faults: list[str], runners: int = 1
+) -> Counter[str]:
+    """Run the study undisturbed and killed; say what differs in `faults`; return the kills."""
+    out.mkdir(parents=True, exist_ok=True)
+    recipe = out / "faults.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE))
-    tables = {}
-    for name, kills in (("undisturbed", 0), ("killed", options.kills)):
-        started, study = time.monotonic(), options.out / name
-        done = disturbed(recipe, study, kills, options.backend)
-        tables[name] = table(study)
-        said = ", ".join(f"{count} of {what}" for what, count in done.items()) or "none"
-        print(f"{name}: kills: {said}; {time.monotonic() - started:.0f} s", flush=True)
-    states = Counter(state for *_, state in tables["killed"])
-    print(f"{len(tables['killed'])} trials ({dict(states)}); ", end="")
-    print(
-        "the tables are " + ("equal" if tables["killed"] == tables["undisturbed"] else "DIFFERENT")
-    )
+    disturbed(recipe, out / "undisturbed", 0, backend)
+    done = disturbed(recipe, out / "killed", kills, backend, runners)
+    wanted, found = table(out / "undisturbed"), table(out / "killed")
+    faults += [
+        f"other: {two}, not {one}" for one, two in zip(wanted, found, strict=False) if one != two
+    ]
+    if len(wanted) != len(found):
+        faults.append(f"{len(found)} trials, not {len(wanted)}")
+    if states := Counter(state for *_, state in found if state not in {row[-1] for row in wanted}):
+        faults.append(f"states: {dict(states)}")
+    return done
 
 
-def disturbed(recipe: Path, study: Path, kills: int, backend: str) -> Counter[str]:
+def said(done: Counter[str]) -> str:
+    """Return what was killed how often, in words."""
+    return ", ".join(f"{what} {count} times" for what, count in done.items()) or "none"
+
+
+def disturbed(
+    recipe: Path, study: Path, kills: int, backend: str, runners: int = 1
+) -> Counter[str]:
     """Run a study to its end, killing as it goes; return what was killed how often."""
     draw, done = random.Random(0), Counter[str]()
     head = start_head(backend)
-    runner = start(recipe, study, backend)
-    while runner.poll() is None:
+    running = [start(recipe, study, backend) for _ in range(runners)]
+    while any(runner.poll() is None for runner in running):
         if sum(done.values()) >= kills:
-            runner.wait()
+            for runner in running:
+                runner.wait()
             continue
         if not workers(study):  # so that each kill finds work to interrupt
             time.sleep(0.1)
             continue
         time.sleep(draw.uniform(0.0, 3.0))
-        pids, chance = workers(study), draw.random()
+        pids, chance, number = workers(study), draw.random(), draw.randrange(runners)
         if chance < 0.5 and pids:
             with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.kill(draw.choice(pids), signal.SIGKILL)
                 done["a worker"] += 1
-        elif chance < 0.8 or not head:
-            runner.kill()
-            runner.wait()
-            runner = start(recipe, study, backend)
-            done["the runner"] += 1
-        else:
-            runner.kill()  # it would wait for the head to come back
-            runner.wait()
+            continue
+        running[number].kill()
+        running[number].wait()
+        if chance >= 0.8 and head:  # the runner is gone: it would wait for the head to come back
             stop_head()
             start_head(backend)
-            runner = start(recipe, study, backend)
-            done["the head"] += 1
-    assert runner.returncode == 0, f"the study ended with {runner.returncode}"
+        running[number] = start(recipe, study, backend)
+        done["the head" if chance >= 0.8 and head else "a runner"] += 1
+    codes = [runner.returncode for runner in running]
+    assert not any(codes), f"the study ended with {codes}"
     if head:
         stop_head()
     return done
