@@ -19,7 +19,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from echosweep import locks, machine, places, runs
+from echosweep import folders, locks, machine, places, runs
 from echosweep import rng as seeds
 from echosweep.data.decoding import begin_worker, sparing_workers
 from echosweep.data.phantom_heart import Points, simpson
@@ -31,6 +31,7 @@ FILE_LIST = ["FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth"]
 FILE_LIST += ["FPS", "NumberOfFrames", "Split"]
 TRACINGS = ["FileName", "X1", "Y1", "X2", "Y2", "Frame"]
 SPLITS = ("TRAIN", "VAL", "TEST")
+_TABLES = ("FileList.csv", "VolumeTracings.csv")
 _VERSION = 1  # of the pictures: a folder begun by another version is not continued
 _MIN_SIZE, _MAX_SIZE = 32, 1024
 _QUALITY = 2  # MJPEG quantiser: 2 is the finest
@@ -78,6 +79,18 @@ def phantom(
             progress(kept + done, videos, (kept + done) * frames)
         _write_tables(out, videos, frames, size, seed)
     return out
+
+
+def remove_phantom(out: Path) -> None:
+    """Remove the phantom videos in `out`, if there are any, and nothing else."""
+    if not (out / "phantom.json").exists():
+        return
+    made = runs.read_record(out / "phantom.json", f"remove {out}")
+    videos = (_path(out, made["seed"], index) for index in range(made["videos"]))
+    for path in (*videos, *(out / name for name in _TABLES)):
+        path.unlink(missing_ok=True)
+    folders.remove_files(out / "Videos", ())
+    folders.remove_files(out, ("phantom.json",))
 
 
 def video_name(seed: int, index: int) -> str:
@@ -187,7 +200,7 @@ def _is_begun(path: Path) -> bool:
 def _is_finished(out: Path, videos: int, seed: int) -> bool:
     """Say whether all is there, and nothing that making it leaves behind."""
     made = {_path(out, seed, index) for index in range(videos)}
-    made |= {out / name for name in ("FileList.csv", "VolumeTracings.csv", "phantom.json")}
+    made |= {out / name for name in (*_TABLES, "phantom.json")}
     left = [out / locks.NAME, *out.glob(".*.tmp"), *out.glob("Videos/.*.tmp")]
     return all(path.exists() for path in made) and not any(path.exists() for path in left)
 

@@ -6,7 +6,6 @@ the change is done.
 """
 
 import importlib.util
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import yaml
 
 from echosweep import runs
 from echosweep.config import changes, check_choice
-from echosweep.data.phantom import phantom
+from echosweep.data.phantom import phantom, remove_phantom
 from echosweep.data.prepare import prepare
 from echosweep.data.store import FrameStore
 from echosweep.errors import EchoSweepError, UsageError
@@ -167,7 +166,7 @@ def _data(recipe: Recipe, out: Path, data: str | Path | None, show: Show) -> Fra
             phantom(videos, made.videos, made.frames, progress=progress)
         with show("prepare", "frames") as progress:
             prepare(videos, store, size=made.size, every=made.every, progress=progress)
-        shutil.rmtree(videos)
+    remove_phantom(out / "data" / "videos")
     return FrameStore.open(store)
 
 

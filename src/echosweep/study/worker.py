@@ -30,6 +30,7 @@ def work(study: Path, signature: str) -> int:
     with claimed(path, _PATIENCE) as free:
         if not free:
             return BUSY
+        runs.remove_temporaries(path)
         if found := result(study, signature):
             return DONE if found["state"] == "complete" else FAILED
         try:

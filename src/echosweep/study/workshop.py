@@ -178,9 +178,9 @@ def _is_beyond(out: Path, config: TrainConfig) -> bool:
 def _link(source: Path, target: Path) -> None:
     """Keep a checkpoint under a second name: the run replaces its own files, never these bytes."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    runs.remove_temporaries(target.parent)
     for suffix in (".safetensors", ".json"):
-        temporary = target.with_name(f".{target.name}{suffix}.{os.getpid()}")
-        temporary.unlink(missing_ok=True)
+        temporary = runs.temporary_path(target.with_suffix(suffix))
         os.link(source.with_suffix(suffix), temporary)
         temporary.replace(target.with_suffix(suffix))
     runs.fsync_directory(target.parent)

@@ -1,11 +1,11 @@
 """Report a candidate: fresh seeds, patients that chose nothing, every metric, copies removed."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-from echosweep import runs
+from echosweep import folders, runs
 from echosweep.commands.copies import copies
+from echosweep.data.store import FILES, MANIFEST
 from echosweep.errors import UsageError
 from echosweep.study.candidate import Candidate
 from echosweep.study.commands import Drawn
@@ -59,7 +59,8 @@ def finish(
 def _shareable(workshop: Workshop, images: Path, trained_on: str, rate: float) -> dict[str, Any]:
     """Return what the search for copies found, and the store without them."""
     kept = images.with_name(images.name + "-shareable")
-    shutil.rmtree(kept, ignore_errors=True)  # of a search that was cut short
+    if kept.exists():  # of a search that was cut short, or at another rate
+        folders.remove_files(kept, (*FILES, MANIFEST))
     try:
         found = copies(
             images,
