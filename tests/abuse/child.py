@@ -6,6 +6,7 @@ that it has no threads and a fork of it is a clean process.
 """
 
 import contextlib
+import ctypes
 import importlib
 import os
 import pkgutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 Before = Callable[[], None]
+_PR_SET_PDEATHSIG = 1
 
 
 class Ended(NamedTuple):
@@ -135,6 +137,7 @@ def _be_child(logs: list[Path], work: Callable[[], object], before: Before | Non
     code = 1
     try:
         os.setsid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # no child outlives a test
         for number, path in enumerate(logs, 1):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
             os.dup2(descriptor, number)

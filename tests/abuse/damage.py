@@ -4,6 +4,7 @@ Invariant: the use is refused with one line, or its result is that of the undama
 """
 
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ class Kind(NamedTuple):
     goes_on: bool = False
 
 
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:")
 _TRAIN = "train --data {w}/store --out %s/run --total-kimg 0.048 TRAIN"
 _PREPARE = "prepare {w}/videos --out %s/store --size 16 --every 2 --workers 1"
 _SAMPLE = "sample {w}/run --out %s/made -n 24 STEPS"
@@ -168,7 +170,11 @@ def _results(kind: Kind, bench: Bench, ended: child.Ended) -> dict[str, str]:
     assert found or kind.results.startswith("out"), f"there is no {kind.results}"
     volatile = ("time", "signature", "seconds")
     every = found | kills.said(ended)
-    return {key: value for key, value in every.items() if not key.endswith(volatile)}
+    return {
+        key: value
+        for key, value in every.items()
+        if not key.endswith(volatile) and not _TIME.search(value)
+    }
 
 
 def _damaged(

@@ -64,7 +64,7 @@ def injected(bench: Bench) -> Found:
 
 def _drawn(bench: Bench) -> list[Fault]:
     if bench.quick:
-        return [KNOWN[0], KNOWN[3]]
+        return [KNOWN[0]]
     draw, drawn = random.Random(0), list(KNOWN)
     while len(drawn) < 100:
         first = draw.randrange(1, _STEPS)

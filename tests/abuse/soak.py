@@ -17,7 +17,7 @@ from pathlib import Path
 from . import child, world
 from .row import Bench, Found
 
-_WARM, _FLAT = 2, 1.02
+_FLAT = 1.02
 
 
 def for_hours(bench: Bench) -> Found:
@@ -28,9 +28,9 @@ def for_hours(bench: Bench) -> Found:
     if ended.code:
         return Found("", [ended.err[-2000:]])
     rows = json.loads(report.read_bytes())
-    faults = []
+    faults, warm = [], bench.times(1, 5)
     for key in ("megabytes", "descriptors", "threads", "temporary"):
-        values = [row[key] for row in rows[_WARM:]]
+        values = [row[key] for row in rows[warm:]]
         third = max(1, len(values) // 3)
         first, last = statistics.median(values[:third]), statistics.median(values[-third:])
         exact = key != "megabytes"
@@ -50,7 +50,7 @@ def _rounds(bench: Bench, case: Path, seconds: float, report: Path) -> None:
     names = [word.removeprefix("--").replace("-", "_") for word in options[::2]]
     settings = dict(zip(names, options[1::2], strict=True)) | {"grid_images": "0"}
     rows, begun = [], time.monotonic()
-    while len(rows) < _WARM + 2 or time.monotonic() < begun + seconds:
+    while len(rows) < bench.times(3, 10) or time.monotonic() < begun + seconds:
         echosweep.train(bench.inputs / "store", case / "run", total_kimg=0.016, **settings)
         echosweep.sample(case / "run", case / "made", num=8, steps=2)
         echosweep.evaluate(case / "made", bench.inputs / "store", features="random")
