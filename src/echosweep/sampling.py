@@ -85,11 +85,6 @@ def to_uint8(x: Tensor) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def constant(images: NDArray[np.uint8]) -> int:
-    """Return how many of these images have one grey level, or colour, alone."""
-    return int((images == images[:, :1, :1]).reshape(len(images), -1).all(axis=1).sum())
-
-
 @torch.no_grad()
 def draw_images(
     denoiser: Denoiser,

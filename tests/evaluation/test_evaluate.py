@@ -185,6 +185,16 @@ def test_the_same_images_are_noticed(pair: tuple[Path, Path]):
     assert any("same images" in warning for warning in record["warnings"])
 
 
+def test_constant_and_repeated_images_are_counted(pair: tuple[Path, Path], stores: Any):
+    images = np.load(pair[0] / "images.npy")
+    assert not any("generated images are" in text for text in record_of(*pair)["warnings"])
+    images[1:4] = 7  # three constant ones, of which two repeat the first
+    images[5] = images[0]
+    found = record_of(stores("flat", images).path, pair[1])["warnings"]
+    assert "3 of 6 generated images are constant: one grey level alone" in found
+    assert "3 of 6 generated images are equal to another one" in found
+
+
 def test_images_of_training_patients_are_noticed(
     small_run: Path, small_store: Path, tmp_path: Path
 ):

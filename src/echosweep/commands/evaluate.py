@@ -200,6 +200,11 @@ def _warnings(pair: Pair, seen: Seen) -> Iterator[str]:
         )
     if made.content == real.content:
         yield "both stores hold the same images"
+    flat, repeated = pair.generated.repeated()
+    if flat:
+        yield f"{flat} of {len(pair.generated)} generated images are constant: one grey level alone"
+    if repeated:
+        yield f"{repeated} of {len(pair.generated)} generated images are equal to another one"
     yield from pair_notes(made, real)
     yield from seen.warnings()
 

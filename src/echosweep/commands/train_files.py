@@ -18,9 +18,9 @@ from echosweep.build import build_sampler
 from echosweep.commands.run_folder import save_failure, save_state
 from echosweep.config import SampleConfig, TrainConfig
 from echosweep.data.provenance import Knowledge
-from echosweep.data.store import FrameStore
+from echosweep.data.store import FrameStore, constant
 from echosweep.reporting import figures
-from echosweep.sampling import constant, draw_images
+from echosweep.sampling import draw_images
 from echosweep.training import checkpoint
 from echosweep.training.batches import load_batches, load_rows, rows_of, rows_with_class
 from echosweep.training.log import Log

@@ -210,6 +210,11 @@ def image_shape(preparation: Preparation) -> tuple[int, ...]:
     return preparation.size if preparation.channels == 1 else (*preparation.size, 3)
 
 
+def constant(images: NDArray[np.uint8]) -> int:
+    """Return how many of the images (N, H, W[, 3]) have one grey level, or colour, alone."""
+    return int((images == images[:, :1, :1]).reshape(len(images), -1).all(axis=1).sum())
+
+
 def _why_no_store(path: Path) -> str:
     if path.name not in ("", "..") and folders.partial_path(path).exists():
         return f"{path} is not finished; run the command that makes it again, it will continue"
