@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -56,12 +55,6 @@ def test_lock_refuses_a_second_holder_and_is_free_afterwards(tmp_path: Path) -> 
 def test_locked_folder_raises_in_the_same_process(tmp_path: Path) -> None:
     with locks.locked(tmp_path), pytest.raises(UsageError, match="in use"), locks.locked(tmp_path):
         pass
-
-
-def test_environment_is_json_and_names_the_versions() -> None:
-    value = json.loads(json.dumps(runs.environment()))
-    assert value["packages"]["echosweep"]
-    assert value["python"].count(".") == 2
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:

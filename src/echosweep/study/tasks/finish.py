@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from echosweep import runs
 from echosweep.commands.copies import copies
+from echosweep.environment import environment
 from echosweep.errors import UsageError
 from echosweep.study.candidate import Candidate
 from echosweep.study.commands import Drawn
@@ -43,7 +43,7 @@ def finish(
             **distances(record),
             "n_generated": record["n_generated"],
             "n_reference": record["n_reference"],
-            "environment": runs.environment(),
+            "environment": environment(),
         },
         "record": record,
         "paper": {
