@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from echosweep.config import PrepareConfig
-from echosweep.data.decoding import Task, decode_clip
+from echosweep.data.clip_frames import Task, decode_clip
 from echosweep.data.kinds import find
 from echosweep.data.limits import Limits
 from echosweep.data.store import Preparation
