@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +124,12 @@ def test_a_record_without_an_end_is_not_read(tmp_path: Path) -> None:
         file.truncate(10**10)
     with pytest.raises(EchoSweepError, match=r"it has more than 64 MiB; mend it$"):
         runs.read_record(tmp_path / "b.json", "mend it")
+
+
+def test_lines_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(EchoSweepError, match=f"{name} cannot be read: it is a "):
+            runs.read_jsonl(tmp_path / name)
+    assert runs.read_jsonl(tmp_path / "pipe" / "below") == []

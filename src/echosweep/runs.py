@@ -193,11 +193,18 @@ def read_record(path: Path, fix: str, *, signed: bool = False) -> dict[str, Any]
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of a JSON-lines file; a last line cut by a crash is passed over."""
-    if not path.exists():
+    """Return the whole lines of a JSON-lines file; a last line cut by a crash is passed over.
+
+    Raises EchoSweepError for a file that cannot be read.
+    """
+    try:
+        lines = bounded.read_bytes(path, _MOST_LINES).split(b"\n")[:-1]
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise EchoSweepError(f"{path} cannot be read: {error.strerror}") from None
     rows = []
-    for line in bounded.read_bytes(path, _MOST_LINES).split(b"\n")[:-1]:
+    for line in lines:
         with contextlib.suppress(ValueError, RecursionError):
             rows.append(json.loads(line))
     return [row for row in rows if isinstance(row, dict)]
