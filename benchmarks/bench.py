@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from echosweep import runs
+from echosweep.environment import environment
 from pairs import Built, Options, Row, Side, last_line
 
 NAMES = (
@@ -85,10 +86,10 @@ def write(out: Path, rows: Sequence[Row], options: Options) -> None:
     """Write the rows with machine, commit, time and versions, as JSON and as Markdown."""
     settings = {"pairs": options.pairs, "threads": options.threads, "quick": options.quick}
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    environment = runs.environment() | settings | {"load": os.getloadavg()[0], "gpu": gpu}
+    facts = environment() | settings | {"load": os.getloadavg()[0], "gpu": gpu}
     found = [row._asdict() | {"met": row.met} for row in rows]
-    runs.write_json(out / "bench.json", {"environment": environment, "rows": found})
-    runs.write_text(out / "bench.md", f"{where(environment)}\n\n{table(rows)}\n")
+    runs.write_json(out / "bench.json", {"environment": facts, "rows": found})
+    runs.write_text(out / "bench.md", f"{where(facts)}\n\n{table(rows)}\n")
 
 
 def where(environment: Mapping[str, Any]) -> str:

@@ -22,12 +22,12 @@ from typing import Any
 
 import torch
 
-from echosweep import runs
 from echosweep.build import build_denoiser, build_discriminator, build_sampler, load_model
 from echosweep.config import DiscriminatorConfig, SampleConfig, TrainConfig
 from echosweep.data.store import Preparation
 from echosweep.devices import pick_device
 from echosweep.distributed import World
+from echosweep.environment import environment
 from echosweep.guides import build_guide
 from echosweep.sampling import draw_images
 from echosweep.training import checkpoint
@@ -58,7 +58,7 @@ def main() -> None:
         sampling(Path(folder), case, arguments)()
         print(peak_bytes())
         return
-    facts = runs.environment()
+    facts = environment()
     print(
         f"{facts['cpu']}, {pick_device()}, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}, {facts['commit']}, {arguments.size} px"

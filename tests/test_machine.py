@@ -9,6 +9,7 @@ import pytest
 from echosweep import machine
 from echosweep.distributed import world
 from echosweep.errors import UsageError
+from echosweep.study.backends.slurm import Work
 
 LINUX = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="control groups are Linux's"
@@ -117,6 +118,7 @@ def test_a_variable_of_a_launcher_that_is_no_number_is_refused(
     for name, use in (
         ("LOCAL_WORLD_SIZE", machine.free_memory),
         ("WORLD_SIZE", lambda: world("cpu").__enter__()),
+        ("SLURM_CPUS_PER_TASK", lambda: Work(Path())("signature")),
     ):
         with monkeypatch.context() as patch:
             patch.setenv(name, value)

@@ -1,4 +1,4 @@
-import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,12 +56,6 @@ def test_lock_refuses_a_second_holder_and_is_free_afterwards(tmp_path: Path) -> 
 def test_locked_folder_raises_in_the_same_process(tmp_path: Path) -> None:
     with locks.locked(tmp_path), pytest.raises(UsageError, match="in use"), locks.locked(tmp_path):
         pass
-
-
-def test_environment_is_json_and_names_the_versions() -> None:
-    value = json.loads(json.dumps(runs.environment()))
-    assert value["packages"]["echosweep"]
-    assert value["python"].count(".") == 2
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -130,3 +124,12 @@ def test_a_record_without_an_end_is_not_read(tmp_path: Path) -> None:
         file.truncate(10**10)
     with pytest.raises(EchoSweepError, match=r"it has more than 64 MiB; mend it$"):
         runs.read_record(tmp_path / "b.json", "mend it")
+
+
+def test_lines_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(EchoSweepError, match=f"{name} cannot be read: it is a "):
+            runs.read_jsonl(tmp_path / name)
+    assert runs.read_jsonl(tmp_path / "pipe" / "below") == []

@@ -30,7 +30,7 @@ def test_names_are_hidden_and_numbers_and_choices_stay(line: str) -> None:
 
 
 def test_a_script_of_ones_own_keeps_its_words_to_itself() -> None:
-    code = "from echosweep import runs; print(runs.environment()['command'])"
+    code = "from echosweep.environment import environment; print(environment()['command'])"
     done = subprocess.run(
         [sys.executable, "-c", code, "doe", "--who", "jane"], capture_output=True, text=True
     )

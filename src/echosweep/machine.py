@@ -20,12 +20,13 @@ _GROUPS = Path("/sys/fs/cgroup")
 _UNREADABLE = (OSError, ValueError, IndexError, ZeroDivisionError)
 
 
-def variable(name: str, default: int) -> int:
+def variable(name: str, default: int, setter: str = "torchrun") -> int:
     """Return a variable of the environment that is a number, as launchers of processes set them.
 
     Args:
         name: Of the variable.
         default: Its value where it is not set.
+        setter: What sets it.
 
     Raises:
         UsageError: It is no whole number of 0 or more.
@@ -34,7 +35,7 @@ def variable(name: str, default: int) -> int:
     if not (value.isascii() and value.isdecimal() and len(value) < 10):
         raise UsageError(
             f"the environment has {name}={value[:40]!r}, which is no whole number; it is set by "
-            "torchrun: unset it to run one process"
+            f"{setter}: unset it to run {'one process' if setter == 'torchrun' else 'without'}"
         )
     return int(value)
 

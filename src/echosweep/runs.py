@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, content hashes, locks and provenance.
+"""Files that are whole or absent: atomic writes, content hashes, signed records.
 
 Everything that EchoSweep writes goes to a temporary name, is synced and then renamed, so that a
 reader never meets half a file and an interrupted command can be started again.
@@ -18,15 +18,13 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from echosweep import bounded, machine, places
+from echosweep import bounded, places
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.text import printable
-from echosweep.vocabulary import nameless
 
 PNG, PAGE = b"\x89PNG\r\n\x1a\n", b"<!doctype html>"  # how files begin that may be overwritten
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -195,11 +193,18 @@ def read_record(path: Path, fix: str, *, signed: bool = False) -> dict[str, Any]
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of a JSON-lines file; a last line cut by a crash is passed over."""
-    if not path.exists():
+    """Return the whole lines of a JSON-lines file; a last line cut by a crash is passed over.
+
+    Raises EchoSweepError for a file that cannot be read.
+    """
+    try:
+        lines = bounded.read_bytes(path, _MOST_LINES).split(b"\n")[:-1]
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise EchoSweepError(f"{path} cannot be read: {error.strerror}") from None
     rows = []
-    for line in bounded.read_bytes(path, _MOST_LINES).split(b"\n")[:-1]:
+    for line in lines:
         with contextlib.suppress(ValueError, RecursionError):
             rows.append(json.loads(line))
     return [row for row in rows if isinstance(row, dict)]
@@ -268,44 +273,3 @@ def note_finished(out: Path) -> None:
 @cache
 def _note_once(text: str) -> None:
     print(printable(text), file=sys.stderr)
-
-
-def environment() -> dict[str, Any]:
-    """Return what a number's provenance needs: versions, machine, commit, command, time (UTC)."""
-    import platform  # here, not above: `--help` need not wait for it
-
-    packages = ("echosweep", "torch", "numpy", "av", "safetensors")
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": nameless(sys.argv),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": machine.cpu_name(),
-        "cores": machine.cores(),
-        "threads": torch.get_num_threads() if (torch := sys.modules.get("torch")) else None,
-        "packages": {name: _version(name) for name in packages},
-        "commit": _commit(),
-    }
-
-
-def _version(package: str) -> str | None:
-    from importlib import metadata
-
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """Return the commit of the checkout that this package runs from, None when installed."""
-    import subprocess
-
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        here = Path(__file__).parent
-        arguments = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
-        if any((parent / ".git").exists() for parent in here.parents[:3]):
-            return subprocess.check_output(
-                arguments, text=True, stderr=subprocess.DEVNULL, timeout=10
-            ).strip()
-    return None

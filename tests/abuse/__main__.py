@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from echosweep import runs
+from echosweep.environment import environment
 
 from . import child, world
 from .row import Bench, Found, Row
@@ -35,7 +36,7 @@ def main() -> int:
     names = options.rows.split(",")
     if unknown := set(names) - set(ROWS):
         parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
-    options.commit = runs.environment()["commit"]
+    options.commit = environment()["commit"]
     work = options.work.resolve()
     if options.again:
         shutil.rmtree(work, ignore_errors=True)

@@ -18,7 +18,7 @@ from PIL import Image
 from echosweep import runs
 from echosweep.config import PrepareConfig
 from echosweep.data import SOURCES
-from echosweep.data.decoding import Task, decode_clip
+from echosweep.data.clip_frames import Task, decode_clip
 from echosweep.data.kinds import find
 from echosweep.data.limits import LIMITS
 from echosweep.data.plan import make_plan

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from echosweep.config import PrepareConfig
 from echosweep.data import camus, volume
-from echosweep.data.decoding import Task, decode_clip
+from echosweep.data.clip_frames import Task, decode_clip
 from echosweep.data.source import Broken, Listing
 from echosweep.data.store import Preparation
 from echosweep.data.tree import scan

@@ -11,7 +11,7 @@ from PIL import Image
 
 from echosweep.config import PrepareConfig
 from echosweep.data import dicom
-from echosweep.data.decoding import Decoded, Task, decode_clip
+from echosweep.data.clip_frames import Decoded, Task, decode_clip
 from echosweep.data.prepare import prepare
 from echosweep.data.source import Broken, Clip, Listing
 from echosweep.data.store import Preparation

@@ -18,7 +18,7 @@ from PIL import Image
 
 from echosweep.config import PrepareConfig
 from echosweep.data import dicom
-from echosweep.data.decoding import Decoded, Task, decode_clip
+from echosweep.data.clip_frames import Decoded, Task, decode_clip
 from echosweep.data.dicom_codestream import check_size, plugins
 from echosweep.data.dicom_faults import reason
 from echosweep.data.source import Broken, Clip, Listing

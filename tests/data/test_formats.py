@@ -24,7 +24,7 @@ from PIL import EpsImagePlugin, Image
 
 from echosweep.config import PrepareConfig
 from echosweep.data import SOURCES, image_files, video
-from echosweep.data.decoding import Decoded, Task, decode_clip
+from echosweep.data.clip_frames import Decoded, Task, decode_clip
 from echosweep.data.limits import LIMITS, Limits
 from echosweep.data.source import Broken, Clip
 from echosweep.data.store import Preparation

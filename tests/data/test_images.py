@@ -14,7 +14,7 @@ from PIL import Image
 
 from echosweep.config import PrepareConfig
 from echosweep.data import images
-from echosweep.data.decoding import Decoded, Task, decode_clip
+from echosweep.data.clip_frames import Decoded, Task, decode_clip
 from echosweep.data.limits import LIMITS
 from echosweep.data.source import MISSING, Clip, Listing
 from echosweep.data.store import FrameStore, Preparation, Video

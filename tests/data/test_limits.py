@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from echosweep.config import PrepareConfig
-from echosweep.data.decoding import Task, decode_clip
+from echosweep.data.clip_frames import Task, decode_clip
 from echosweep.data.kinds import find
 from echosweep.data.limits import Limits
+from echosweep.data.source import Guard
 from echosweep.data.store import Preparation
 from echosweep.data.tables import read_table
 from echosweep.errors import UsageError
@@ -186,6 +187,13 @@ def test_packings_without_a_bound_are_refused(tmp_path: Path) -> None:
     assert find(zipped(tmp_path / "b.npz", content), SMALL).listing.clips
 
 
+def test_a_long_table_of_contents_is_not_read(tmp_path: Path) -> None:
+    path, long = tmp_path / "a.npz", 40 * MEGABYTE
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, long, 4, 0)
+    path.write_bytes(b"PK\3\4" + bytes(long) + end)
+    assert "its table of contents has 40,000,000 bytes, for one array" in refusal(path)
+
+
 @pytest.mark.parametrize(
     ("header", "size", "reason"),
     [
@@ -284,6 +292,17 @@ def test_endless_tables_are_refused(tmp_path: Path, text: str, size: int, reason
         read_table(path, ["FileName"])
     assert reason in str(refused.value)
     assert len(str(refused.value)) < 1000
+
+
+def test_whatever_a_reader_raises_is_the_fault_of_its_file() -> None:
+    for error in (MemoryError(), RecursionError("deep"), struct.error("short"), KeyError("x")):
+        with Guard() as guard:
+            raise error
+        assert guard.fault.startswith("cannot be read: ")
+    with pytest.raises(AssertionError), Guard():
+        raise AssertionError
+    with pytest.raises(KeyboardInterrupt), Guard():
+        raise KeyboardInterrupt
 
 
 def test_odd_files_in_a_folder_are_named_and_never_opened(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from echosweep import runs
 from echosweep.config import PrepareConfig
 from echosweep.data import SOURCES
-from echosweep.data.decoding import Task, decode_clip, sparing_workers
+from echosweep.data.clip_frames import Task, decode_clip
+from echosweep.data.decoding import sparing_workers
 from echosweep.data.patients import tell_patients
 from echosweep.data.prepare import prepare
 from echosweep.data.source import Clip
@@ -145,7 +146,7 @@ def test_a_clip_that_ends_or_holds_its_decoder_is_left_out_alone(
         "folder.decode = decode\n"
         "if __name__ == '__main__':\n"
         "    prepare(sys.argv[1], sys.argv[2], size=16, workers=1, "
-        "max_excluded=0.5)\n"
+        "max_excluded=0.5, preview=sys.argv[2] + '-look')\n"
     )
     (tmp_path / "run.py").write_text(code)
     call = [sys.executable, *map(str, (tmp_path / "run.py", folder, tmp_path / "s"))]
@@ -155,6 +156,7 @@ def test_a_clip_that_ends_or_holds_its_decoder_is_left_out_alone(
     assert list(excluded) == ["v1.mkv", "v4.mkv"]
     assert "crashed" in excluded["v1.mkv"]
     assert "computed for" in excluded["v4.mkv"]
+    assert len([*(tmp_path / "s-look").glob("*.png")]) == 1
     whole = prepare(folder, tmp_path / "whole", size=16, workers=1)
     kept = [v.name for v in whole.videos if v.name not in excluded]
     assert [video.name for video in store.videos] == kept
@@ -273,7 +275,7 @@ def test_broken_videos_are_listed_with_their_reason(broken: Path, tmp_path: Path
     assert reasons["missing.avi"] == "listed but missing"
     assert reasons["tiny.mkv"] == "frames of 40x6 pixels; at least 8 a side are needed"
     assert "truncated" in reasons["truncated.avi"]
-    assert "cannot be decoded" in reasons["text.mp4"]
+    assert "cannot be read" in reasons["text.mp4"]
     assert len(store.videos) == 8
     assert str(tmp_path) not in json.dumps(reasons)
 

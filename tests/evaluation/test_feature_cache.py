@@ -1,6 +1,7 @@
 """Features on disk: computed once, continued, checked, shared among processes."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections import namedtuple
@@ -114,6 +115,33 @@ def test_a_damaged_file_is_computed_again(
     seen: list[int] = []
     np.testing.assert_array_equal(all_of(store, counted(extractor, seen), tmp_path)[:], whole)
     assert sum(seen) > 0
+
+
+@pytest.mark.parametrize("name", ["", "features.f32", "checks.u32"])
+def test_what_is_no_file_of_the_cache_makes_room_for_it(
+    store: Any, extractor: Extractor, tmp_path: Path, name: str
+) -> None:
+    whole = all_of(store, extractor, tmp_path)[:]
+    (folder,) = tmp_path.glob("features-*")
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"kept")
+    path = folder / name
+    for spoil in (
+        lambda: os.mkfifo(path),
+        lambda: path.mkdir(),
+        lambda: path.symlink_to(outside),
+        lambda: path.write_bytes(b""),
+    ):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        spoil()
+        np.testing.assert_array_equal(all_of(store, extractor, tmp_path)[:], whole)
+    assert outside.read_bytes() == b"kept"
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if name:
+        (path / "theirs").mkdir(parents=True)
+        with pytest.raises(UsageError, match="remove that, or choose another folder with --cache"):
+            all_of(store, extractor, tmp_path)
+        assert (path / "theirs").is_dir()
 
 
 def test_processes_share_the_work_and_get_the_same_bits(stores: Any, tmp_path: Path) -> None:

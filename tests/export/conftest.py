@@ -13,6 +13,7 @@ from echosweep import copies, evaluate, runs, sample, shift
 from echosweep.build import build_discriminator
 from echosweep.config import DiscriminatorConfig
 from echosweep.data.store import FrameStore
+from echosweep.environment import environment
 from echosweep.evaluation.copies_drop import drop_rows
 from echosweep.training import checkpoint
 
@@ -146,7 +147,7 @@ def _write(
         **{"n_generated": NUM, "n_reference": NUM, "split": "test", "seed": SEED},
         **{"metric": "rfd", "label": "random-64", "values": values, "intervals": {"fd": [1, 2]}},
         "candidate": {"train": facts["config"], "ema": None},
-        "environment": runs.environment(),
+        "environment": environment(),
     }
     data = {
         **{"path": str(real), "content": store.content, "name": "Blobs *of* [light](x)"},

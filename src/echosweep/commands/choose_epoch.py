@@ -31,6 +31,7 @@ from echosweep.config import FeatureConfig, SampleConfig, check_choice
 from echosweep.data.provenance import Knowledge, Seen, check_real, count_seen
 from echosweep.data.store import FrameStore
 from echosweep.distributed import world
+from echosweep.environment import environment
 from echosweep.errors import UsageError
 from echosweep.evaluation.epoch_choice import Floats, Splits, draw_halves
 from echosweep.evaluation.features import Extractor
@@ -126,7 +127,7 @@ def choose_epoch(
             "sampling": sampling.plain(),
             "seeds": [seed, seed + task.num],
             "knows": knows.to_json(),
-            "environment": runs.environment(),
+            "environment": environment(),
         }
         runs.write_json(folder / "choice.json", record)
         figures.save(plot_epochs(record), folder / "epochs.png")

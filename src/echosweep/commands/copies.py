@@ -25,6 +25,7 @@ from echosweep.data.provenance import (
 )
 from echosweep.data.store import MANIFEST, FrameStore
 from echosweep.distributed import world
+from echosweep.environment import environment
 from echosweep.errors import UsageError
 from echosweep.evaluation.copies import CopyReport, check_copies, find_copies
 from echosweep.evaluation.copies_drop import drop_rows
@@ -136,7 +137,7 @@ def _record(
             "generated": generated.describe(),
             "train": train.describe(),
             "holdout": holdout.describe(),
-            "environment": runs.environment(),
+            "environment": environment(),
         },
     }
 

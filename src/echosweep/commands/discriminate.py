@@ -36,6 +36,7 @@ from echosweep.data.provenance import Knowledge, check_order
 from echosweep.data.store import FrameStore
 from echosweep.diffusion.discriminators import find_classifier
 from echosweep.distributed import World, agree, barrier, world
+from echosweep.environment import environment
 from echosweep.errors import EchoSweepError
 from echosweep.evaluation.sets import FEW_GROUPS, Side
 from echosweep.guides import published_interval
@@ -323,7 +324,7 @@ class Run:
             **best,
             "images": {name: side.describe() for name, side in self.split._asdict().items()},
             "notes": list(self._notes(best)),
-            "environment": runs.environment(),
+            "environment": environment(),
         }
 
     def _plot(self, best: int) -> None:

@@ -19,6 +19,7 @@ from echosweep.config import FeatureConfig, check_choice
 from echosweep.data.provenance import Knowledge, Seen, check_order, count_seen, pair_notes
 from echosweep.data.store import FrameStore, check_comparable
 from echosweep.distributed import World, world
+from echosweep.environment import environment
 from echosweep.errors import UsageError
 from echosweep.evaluation import METRICS
 from echosweep.evaluation.feature_cache import cached_features
@@ -180,7 +181,7 @@ def _record(
         "provenance": {
             "generated": generated.describe(),
             "reference": reference.describe() | drawn,
-            "environment": runs.environment(),
+            "environment": environment(),
         },
         "details": details,
     }

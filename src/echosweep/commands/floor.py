@@ -15,6 +15,7 @@ from echosweep.config import FeatureConfig, check_choice
 from echosweep.data.provenance import check_real
 from echosweep.data.store import FrameStore
 from echosweep.distributed import world
+from echosweep.environment import environment
 from echosweep.errors import UsageError
 from echosweep.evaluation.floor import floor_curve, largest_half
 from echosweep.evaluation.sets import Side
@@ -85,7 +86,7 @@ def floor(
             "store": side.describe(),
             "split": split,
             "seed": seed,
-            "environment": runs.environment(),
+            "environment": environment(),
         },
     }
 

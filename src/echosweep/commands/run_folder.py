@@ -15,6 +15,7 @@ from torch import Tensor
 from echosweep import locks, runs, stops
 from echosweep.config import Config, changes
 from echosweep.distributed import World, agree, barrier
+from echosweep.environment import environment
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.training import checkpoint
 from echosweep.training.finite import not_finite
@@ -60,7 +61,7 @@ def take(out: Path, identity: dict[str, Any], config: Config) -> None:
         _remove_halves(out / part)
     runs.write_json(record, identity)
     config.write(out / "config.yaml")
-    runs.write_json(out / "env.json", runs.environment())
+    runs.write_json(out / "env.json", environment())
 
 
 def _remove_halves(folder: Path) -> None:
@@ -118,7 +119,7 @@ def save_failure(out: Path, number: int, what: str, facts: Mapping[str, Any]) ->
     newest = states(out)[-1:]
     path = out / "failed" / f"{number:012d}.json"
     state = f"state/{newest[0].name}" if newest else None
-    more = {"what": what, "state": state, "environment": runs.environment()}
+    more = {"what": what, "state": state, "environment": environment()}
     runs.write_json(path, {**facts, **more})
     kept = f"{out / state} is the last finite state" if state else "no state was saved before"
     return f"{kept}; {path} says how to find the step again"

@@ -19,6 +19,7 @@ from echosweep.config import check_choice
 from echosweep.data.provenance import Knowledge, Seen, check_order, count_seen, pair_notes
 from echosweep.data.store import FrameStore, check_comparable
 from echosweep.distributed import world
+from echosweep.environment import environment
 from echosweep.errors import UsageError
 from echosweep.evaluation import CLASSIFIERS
 from echosweep.evaluation.classify import FitSettings
@@ -111,7 +112,7 @@ def shift(
             ],
             "provenance": {name: side.describe() for name, side in columns.items()}
             | {"reference": reference_side.describe() | {"split": split}}
-            | {"environment": runs.environment()},
+            | {"environment": environment()},
         }
         runs.write_json(folder / "shift.json", record)
         write_shift_page(page, record, _pictures(folds, fits, record))

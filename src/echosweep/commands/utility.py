@@ -13,6 +13,7 @@ from echosweep.config import check_choice
 from echosweep.data.provenance import Knowledge, Seen, check_order, count_seen, pair_notes
 from echosweep.data.store import FrameStore
 from echosweep.distributed import world
+from echosweep.environment import environment
 from echosweep.errors import UsageError
 from echosweep.evaluation import CLASSIFIERS
 from echosweep.evaluation.classify import FitSettings
@@ -90,7 +91,7 @@ def utility(
                 "generated": trial.generated.describe() | {"seed": seed},
                 "reference": trial.real.describe() | {"split": "train", "seed": seed},
                 "test": trial.test.describe() | {"split": test_split},
-                "environment": runs.environment(),
+                "environment": environment(),
             },
         }
         runs.write_json(folder / "utility.json", record)

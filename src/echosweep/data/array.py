@@ -15,7 +15,7 @@ import math
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ LOOKS_FOR = "a NumPy file (.npy, or .npz with one array)"
 _AXES = ("NHW", "NHWC", "NCHW", "VTHW", "VTHWC", "VTCHW")
 _COLOURS = (1, 3)
 _HEADER = 1 << 16  # bytes at the start that are read for the header
+_MOST_CONTENTS = 1 << 20  # bytes of an .npz that are read at a time
 _MOST_ROWS = 2_000_000  # a clip each
 _LOOKED_AT = 64  # rows whose values choose the advice: an array may be larger than the memory
 Shape = tuple[int, ...]
@@ -261,7 +262,7 @@ def _check_promise(path: Path, limits: Limits) -> None:
         if not start.startswith(b"PK"):
             shape, _ = _promise(start)
         else:
-            with zipfile.ZipFile(file) as archive:
+            with zipfile.ZipFile(_Contents(file)) as archive:
                 member = _only_member(archive, path)
                 shape, dtype = _promise(archive.open(member).read(_HEADER))
             limits.check_bytes(math.prod(shape) * dtype.itemsize)
@@ -269,6 +270,19 @@ def _check_promise(path: Path, limits: Limits) -> None:
         raise UsageError(
             f"{path} has {shape[0]:,} rows; save it in parts of at most {_MOST_ROWS:,}"
         )
+
+
+class _Contents:
+    """A file for zipfile, which reads a table of contents at once, however long it says it is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _MOST_CONTENTS:
+            raise Broken(f"its table of contents has {size:,} bytes, for one array")
+        return self._file.read(min(size, _MOST_CONTENTS) if size >= 0 else _MOST_CONTENTS)
 
 
 def _promise(start: bytes) -> tuple[Shape, "np.dtype[Any]"]:

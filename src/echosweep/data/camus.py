@@ -7,7 +7,6 @@ counts frames from 1; the labels ED_frame and ES_frame count from 0, as all fram
 Invariant: people of the folders training and testing who have the same number are two people.
 """
 
-import contextlib
 import math
 import re
 from collections import defaultdict
@@ -20,7 +19,7 @@ from PIL import Image
 from echosweep.config import PrepareConfig
 from echosweep.data import volume
 from echosweep.data.limits import LIMITS, Limits
-from echosweep.data.source import Clip, Frame, Listing
+from echosweep.data.source import Clip, Frame, Guard, Listing
 from echosweep.data.split_words import folder_splits, split_of
 from echosweep.data.store import SPLITS
 from echosweep.data.table_rows import parse_number
@@ -181,7 +180,7 @@ class _Infos:
         """Return what the Info file beside `file` says; nothing if there is none."""
         for name in (f"Info_{view}.cfg", f"{who}_Info_{view}.cfg"):
             if info := self.files.get(str(file.with_name(name)).lower()):
-                with contextlib.suppress(OSError):
+                with Guard():
                     if any(told := _labels(_text(info))):
                         return told
                 self.odd[info] = None

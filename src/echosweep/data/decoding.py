@@ -8,27 +8,19 @@ clip is a result with a fault.
 """
 
 import contextlib
-import hashlib
-import itertools
 import multiprocessing
 import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from echosweep import places, runs
-from echosweep.data import SOURCES
-from echosweep.data.limits import LIMITS, Limits
-from echosweep.data.pixels import TOGETHER, small_images
-from echosweep.data.source import Broken, Clip, Frame
-from echosweep.data.store import Preparation, image_shape
+from echosweep import places
+from echosweep.data.clip_frames import Decoded, Task, broken, decode_clip
+from echosweep.data.source import Clip
 from echosweep.errors import EchoSweepError
 
 _AHEAD = 2  # clips on their way a process
@@ -39,31 +31,6 @@ _TOO_SLOW = {
     -signal.SIGALRM: f"damaged: its decoder showed no frame in {_WAITING} s",
 }
 """The reason by the exit code of a process that its timer ended."""
-
-
-class Task(NamedTuple):
-    """What to do with every clip: the kind of its source, one frame in how many, which pixels."""
-
-    kind: str
-    every: int
-    preparation: Preparation
-    limits: Limits = LIMITS
-
-
-class Decoded(NamedTuple):
-    """The kept frames of a clip.
-
-    Attributes:
-        numbers: The number of each in the clip.
-        images: (n, H, W[, 3]) uint8.
-        fault: Why there is none; "" where there are some.
-        content: The hash of what the clip was read from, as `Video.content`.
-    """
-
-    numbers: list[int]
-    images: NDArray[np.uint8]
-    fault: str = ""
-    content: str = ""
 
 
 def decoded(task: Task, clips: Sequence[Clip], workers: int) -> Generator[Decoded]:
@@ -165,7 +132,7 @@ class _Worker:
             result = self.connection.recv()
         except (EOFError, OSError):
             self.close()
-            return _none(self._task, _TOO_SLOW.get(self._process.exitcode or 0, _CRASHED))
+            return broken(self._task, _TOO_SLOW.get(self._process.exitcode or 0, _CRASHED))
         if isinstance(result, BaseException):
             raise result
         assert isinstance(result, Decoded)
@@ -205,84 +172,6 @@ def _watch(on: bool) -> None:
     """
     signal.setitimer(signal.ITIMER_PROF, _COMPUTING * on)
     signal.setitimer(signal.ITIMER_REAL, _WAITING * on)
-
-
-def _none(task: Task, fault: str) -> Decoded:
-    return Decoded([], np.empty((0, *image_shape(task.preparation)), np.uint8), fault)
-
-
-def decode_clip(
-    task: Task, clip: Clip, watch: Callable[[bool], object] = lambda on: None
-) -> Decoded:
-    """Return the kept frames of `clip` as small images, or the reason why it cannot be used.
-
-    Args:
-        task: What to do with it.
-        clip: What to decode.
-        watch: Called with True before each frame, with False after the last one.
-    """
-    try:
-        if clip.fault:
-            raise Broken(clip.fault)
-        if clip.path.is_file() and clip.path.stat().st_size == 0:
-            raise Broken("empty file (0 bytes)")
-        watch(True)
-        try:
-            numbers, images = _decode(task, clip, watch)
-        finally:
-            watch(False)
-        content = getattr(SOURCES[task.kind], "content", file_content)(clip)
-        return Decoded(numbers, images, content=content)
-    except AssertionError:
-        raise
-    except Exception as error:  # decoders raise anything on garbage: it must stop this clip only
-        return _none(task, _reason(error))
-
-
-def _decode(
-    task: Task, clip: Clip, watch: Callable[[bool], object]
-) -> tuple[list[int], NDArray[np.uint8]]:
-    numbers, images = [], []
-    source, channels = SOURCES[task.kind], task.preparation.channels
-    frames = _within(source.decode(clip, task.every, channels, task.limits), task.limits)
-    while group := list(itertools.islice(frames, TOGETHER)):
-        watch(True)
-        numbers += [frame.number for frame in group]
-        images.append(small_images(group, task.preparation))
-    if not images:
-        raise Broken("no frames")
-    return numbers, np.concatenate(images)
-
-
-def file_content(clip: Clip) -> str:
-    """Return the hash of the bytes of a clip's files: 16 hex digits, whatever their names.
-
-    A kind that keeps several clips in one file has a function `content` of its own.
-    """
-    digest = hashlib.sha256()
-    for path in clip.parts or (clip.path,):
-        digest.update(bytes.fromhex(runs.sha256_file(path)))
-    return digest.hexdigest()[:16]
-
-
-def _within(frames: Iterator[Frame], limits: Limits) -> Iterator[Frame]:
-    """Yield `frames`; raise Broken at one beyond the limits, or not of the size of the first."""
-    size: tuple[int, int] | None = None
-    for frame in frames:
-        size = size or frame.image.size
-        limits.check_frames(frame.number + 1)
-        limits.check_size(*frame.image.size)
-        if frame.image.size != size:
-            raise Broken(f"frame {frame.number} is {frame.image.size}, those before {size}")
-        yield frame
-
-
-def _reason(error: Exception) -> str:
-    """Return one line without the paths that some libraries put into their messages."""
-    if isinstance(error, Broken):
-        return str(error)
-    text = getattr(error, "strerror", None) or str(error).split("\n")[0]
-    return f"cannot be decoded: {type(error).__name__}: {text[:200]}"
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ split of its own rows or with a fault.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from echosweep.data.source import Guard
 from echosweep.data.tables import Column, Named, Row, Table, WrongRow, one_row_each
 from echosweep.errors import UsageError
 
@@ -141,13 +142,11 @@ def facts_of(
     told = []
     for video in videos:
         facts = Facts(None, {})
-        try:
+        with Guard() as guard:
             if fault := video.fault or next((row.fault for row in video.rows if row.fault), ""):
                 raise WrongRow(fault)
             facts = layout.read(layout, table, video.rows, groups)
-        except WrongRow as wrong:
-            video = video._replace(fault=str(wrong))
-        told.append((video, facts))
+        told.append((video._replace(fault=guard.fault), facts))
     unsaid = sum(not video.fault and facts.split is None for video, facts in told)
     if unsaid:
         notes.append(f"{unsaid} videos have no {layout.split} in {table.path.name}: it is drawn")

@@ -14,14 +14,13 @@ from typing import NamedTuple
 from echosweep.config import PrepareConfig
 from echosweep.data import video
 from echosweep.data.limits import LIMITS, Limits
-from echosweep.data.source import Clip, Frame, Listing
+from echosweep.data.source import Clip, Frame, Guard, Listing
 from echosweep.data.split_words import folder_splits
 from echosweep.data.table_rows import CODES, NUMBERS, is_word
 from echosweep.data.tables import (
     PATIENT,
     Named,
     Table,
-    WrongRow,
     hide_values,
     named,
     one_row_each,
@@ -118,11 +117,10 @@ def _clip(
     split, patient, fault = None, None, listed.fault if listed else ""
     if table and listed and not fault:
         (row,) = listed.rows
-        try:
+        with Guard() as guard:
             split, patient = table.split(row), patient_text(row["patient"]) or None
             labels |= table.labels(row, skip=_NO_LABELS)
-        except WrongRow as wrong:
-            fault = str(wrong)
+        fault = guard.fault
     by = table.path.name if table else ""
     clip = Clip(
         name=name,

@@ -21,7 +21,7 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image, ImageFile
 
 from echosweep.data.limits import LIMITS, Limits
-from echosweep.data.source import Broken
+from echosweep.data.source import Broken, Guard
 
 _FORMATS = {
     **{".png": "Png", ".apng": "Png", ".jpg": "Jpeg", ".jpeg": "Jpeg", ".bmp": "Bmp"},
@@ -52,12 +52,10 @@ def read_header(path: Path) -> Header | None:
     Args:
         path: It ends in one of SUFFIXES.
     """
-    try:
-        with _opened(path) as image:
-            # Pages are not counted here: those of a TIFF are a chain as long as its writer likes.
-            return Header(image.size, _may_be_paged(path) and getattr(image, "is_animated", False))
-    except Exception:  # Pillow raises anything on garbage; decoding says what it was
-        return None
+    with Guard(), _opened(path) as image:
+        # Pages are not counted here: those of a TIFF are a chain as long as its writer likes.
+        return Header(image.size, _may_be_paged(path) and getattr(image, "is_animated", False))
+    return None  # decoding says what is wrong with it
 
 
 def read_page(path: Path, limits: Limits = LIMITS) -> Image.Image:

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from echosweep import bounded
-from echosweep.data.source import Clip
+from echosweep.data.source import Clip, Guard
 from echosweep.data.table_text import MOST_BYTES
 from echosweep.data.tables import (
     Row,
     Table,
-    WrongRow,
     named,
     one_row_each,
     patient_text,
@@ -153,11 +152,10 @@ def _add(found: ImageTables, table: Table, folder: str, there: Mapping[str, Path
 def _said(table: Table, row: Row, fault: str) -> Said:
     if fault:
         return Said(table=table.path.name, fault=fault)
-    try:
+    with Guard() as guard:
         labels, split = table.labels(row, _OWN), table.split(row)
-    except WrongRow as wrong:
-        return Said(table=table.path.name, fault=str(wrong))
-    return Said(labels, split, patient_text(row["patient"]) or None, table.path.name)
+        return Said(labels, split, patient_text(row["patient"]) or None, table.path.name)
+    return Said(table=table.path.name, fault=guard.fault)
 
 
 # --- JSON lines -----------------------------------------------------------------------------

@@ -8,7 +8,6 @@ so a folder that has them is complete. Not a patient, not for clinical use.
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from fractions import Fraction
@@ -24,7 +23,7 @@ from echosweep import rng as seeds
 from echosweep.data.decoding import begin_worker, sparing_workers
 from echosweep.data.phantom_heart import Points, simpson
 from echosweep.data.phantom_scene import Renderer, Scene
-from echosweep.errors import UsageError
+from echosweep.errors import EchoSweepError, UsageError
 from echosweep.progress import Progress, silent
 
 FILE_LIST = ["FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth"]
@@ -179,10 +178,10 @@ def _check_folder(out: Path, settings: dict[str, Any]) -> None:
             raise UsageError(f"{out} holds something else; give the name of a new folder")
         return
     try:
-        found = json.loads(note.read_bytes())
+        found = runs.read_record(note, f"remove {out}, or give another folder")
         different = [key for key in settings if found.get(key) != settings[key]]
-    except (ValueError, AttributeError):
-        raise UsageError(f"{note} is damaged; remove {out}, or give another folder") from None
+    except EchoSweepError as error:
+        raise UsageError(str(error)) from None
     if different:
         was = ", ".join(f"{key} {found.get(key)} (now {settings[key]})" for key in different)
         raise UsageError(

@@ -17,7 +17,8 @@ from typing import Any
 
 from echosweep import folders, machine, runs
 from echosweep.config import PrepareConfig
-from echosweep.data.decoding import Decoded, Task, decoded
+from echosweep.data.clip_frames import Decoded, Task
+from echosweep.data.decoding import decoded
 from echosweep.data.duplicates import Twins, find_twins
 from echosweep.data.limits import Limits
 from echosweep.data.plan import Plan, make_plan
@@ -75,7 +76,7 @@ def prepare(
     _check_some(plan)
     _check_excluded(out, plan, {})
     if preview:
-        write_preview(plan, Path(preview))
+        write_preview(plan, Path(preview), workers)
     facts = _facts(plan)
     preparation = Preparation(options.size, options.channels, options.fit, options.filter)
     task = facts | {"preparation": asdict(preparation), "clips": _signature(plan.clips)}

@@ -114,7 +114,8 @@ def write_key(path: Path, before: Sequence[Clip], after: Sequence[Clip]) -> None
         table.writerow(map(cell, names))
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         raise UsageError(f"{path} is no plain file; give another name")
-    if path.exists() and path.read_bytes() != text.getvalue().encode(errors="backslashreplace"):
+    written = text.getvalue().encode(errors="backslashreplace")
+    if path.exists() and (path.stat().st_size != len(written) or path.read_bytes() != written):
         raise UsageError(f"{path} is there already, of other videos; give another name")
     try:
         runs.write_text(path, text.getvalue())

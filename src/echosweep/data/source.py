@@ -7,7 +7,7 @@ Invariant: a broken clip raises (or carries) a reason and never stops the others
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from PIL import Image
 
@@ -19,7 +19,42 @@ if TYPE_CHECKING:
 
 
 class Broken(Exception):
-    """A clip that cannot be used; its text is the reason that the manifest keeps."""
+    """A clip, or a row about it, that cannot be used; its text is the reason that is kept."""
+
+
+class Guard:
+    """A context in which one file is read: whatever its reader raises is the fault of that file.
+
+    A parser raises anything on a hostile file (MemoryError, RecursionError, struct.error, ...), so
+    every source reads each file, and each row of a table, within such a context. An AssertionError
+    passes: that is a fault of ours.
+
+    Attributes:
+        fault: What was wrong, in one line without the paths that some libraries name; "" if nothing
+            was.
+    """
+
+    def __init__(self, *passing: type[Exception]) -> None:
+        self._passing: tuple[type[Exception], ...] = (AssertionError, *passing)
+        self.fault = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception) or isinstance(error, self._passing):
+            return False
+        self.fault = _reason(error)
+        return True
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Broken):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "cannot be read: it needs more memory than there is"
+    text = getattr(error, "strerror", None) or str(error).split("\n")[0]
+    return f"cannot be read: {type(error).__name__}: {text[:200]}"
 
 
 class Frame(NamedTuple):

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from echosweep.data.source import Broken
 from echosweep.data.split_words import split_of
 from echosweep.data.table_rows import NUMBERS, Row, column_content, is_word, parse_number
 
 
-class WrongRow(Exception):
+class WrongRow(Broken):
     """One record that cannot be used; its text is the fault of that record alone."""
 
 

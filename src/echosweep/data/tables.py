@@ -13,7 +13,7 @@ from pathlib import Path
 from echosweep.data.matching import Named as Named
 from echosweep.data.matching import candidates, clean_name, leaves_folder, naming_notes
 from echosweep.data.matching import match as match
-from echosweep.data.source import MISSING, Listing
+from echosweep.data.source import MISSING, Guard, Listing
 from echosweep.data.table_rows import Row as Row
 from echosweep.data.table_rows import RowMaker, has_decimal_commas
 from echosweep.data.table_rows import patient_text as patient_text
@@ -54,6 +54,14 @@ def read_table(
     """
     needed = [(column,) if isinstance(column, str) else column for column in required]
     asked = [*needed, *((column,) if isinstance(column, str) else column for column in optional)]
+    with Guard(UsageError) as guard:
+        return _read(path, needed, asked, anonymous)
+    raise UsageError(f"{path.name if anonymous else path} {guard.fault}")
+
+
+def _read(
+    path: Path, needed: Sequence[Sequence[str]], asked: Sequence[Sequence[str]], anonymous: bool
+) -> Table:
     place = path.name if anonymous else str(path)
     text = read_text(path, [column_key(name) for names in needed for name in names], place)
     header = cells_of(
@@ -153,11 +161,10 @@ def one_row_each(table: Table, column: str, videos: Iterable[Named]) -> tuple[li
     """
     merged, several = [], 0
     for video in videos:
-        try:
-            merged.append(video._replace(rows=(table.merge(video.rows, (column,)),)))
+        with Guard() as guard:
+            video = video._replace(rows=(table.merge(video.rows, (column,)),))
             several += len(video.rows) > 1
-        except WrongRow as fault:
-            merged.append(video._replace(fault=video.fault or str(fault)))
+        merged.append(video._replace(fault=video.fault or guard.fault))
     note = f"{several} videos have several rows in {table.path.name}, which agree: they are merged"
     return merged, note if several else ""
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from echosweep import bounded
 from echosweep.data.limits import LIMITS, Limits
-from echosweep.data.source import Broken
+from echosweep.data.source import Broken, Guard
 
 SUFFIXES = (".nii.gz", ".nii", ".mhd", ".mha")
 _MOST_BEFORE = 2**26  # bytes before the pixels
@@ -92,15 +92,14 @@ def data_file(path: Path) -> Path | None:
     """
     if path.suffix.lower() not in _META:
         return None
-    try:
+    with Guard():
         with path.open("rb") as file:
             start = file.read(_USUAL_HEADER)
             if b"\n" not in start.partition(b"ElementDataFile")[2]:
                 start += file.read(_HEADER - len(start))
         found, _ = _meta_data(*_meta_fields(start, path), path)
         return found if found != path and found.is_file() else None
-    except Exception:  # whatever is wrong with the header, decoding says it
-        return None
+    return None  # decoding says what is wrong with it
 
 
 def squared(image: Image.Image, spacing: tuple[float, float]) -> Image.Image:

@@ -29,6 +29,7 @@ from echosweep.data.store import (
     Video,
     image_shape,
 )
+from echosweep.environment import environment
 from echosweep.errors import EchoSweepError
 
 NAMES = r"journal\.jsonl|checks\.u32|content/(images\.npy|index\.npy|videos\.json|manifest\.json)"
@@ -205,7 +206,7 @@ def finish_partial(
             "fingerprint": preparation.fingerprint,
             **facts,
             "task": folders.signatures(task),
-            "environment": runs.environment(),
+            "environment": environment(),
             "sha256": {name: runs.sha256_file(content / name) for name in FILES},
         },
     )

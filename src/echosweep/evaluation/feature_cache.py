@@ -22,6 +22,7 @@ from echosweep.errors import UsageError
 from echosweep.evaluation.features import Extractor, extract
 from echosweep.progress import Progress, silent
 
+_FILES = ("features.f32", "checks.u32")
 _BLOCK = 64  # rows that one process takes at a time
 _READ = 4096  # rows read at a time
 
@@ -33,7 +34,7 @@ class CachedFeatures:
     """
 
     def __init__(self, folder: Path, rows: NDArray[np.int64], dims: int) -> None:
-        self._path, self._rows = folder / "features.f32", rows
+        self._path, self._rows = folder / _FILES[0], rows
         self.shape = (len(rows), dims)
 
     def __len__(self) -> int:
@@ -62,7 +63,7 @@ def cached_features(
     """
     key = runs.signature([store.content, extractor.signature], length=32)
     folder = cache / f"features-{key}"
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     missing = rows[~_valid(folder, rows, extractor.dims)]
     _check_room(cache, len(missing) * extractor.dims * 4)
     done = len(rows) - len(missing)
@@ -78,14 +79,33 @@ def cached_features(
     return CachedFeatures(folder, rows, extractor.dims)
 
 
+def _make(folder: Path) -> None:
+    """Make the folder, and make room for its files where something else has their names."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.is_symlink() or not folder.is_dir():
+            folder.unlink(missing_ok=True)
+        folder.mkdir(exist_ok=True)
+        for path in (folder / name for name in _FILES):
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()  # an empty one: what others have put into it is not ours to remove
+            elif path.is_symlink() or not path.is_file():
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cached features {folder} cannot be made ({error.strerror}): remove that, or choose "
+            "another folder with --cache DIR"
+        ) from None
+
+
 def _valid(folder: Path, rows: NDArray[np.int64], dims: int) -> NDArray[np.bool_]:
     """Return which of `rows` are on disk, whole."""
     result = np.zeros(len(rows), bool)
-    checks = _read(folder / "checks.u32", np.dtype("<u4"), 1, rows)[:, 0]
+    checks = _read(folder / _FILES[1], np.dtype("<u4"), 1, rows)[:, 0]
     for start in range(0, len(rows), _READ):
         part = slice(start, start + _READ)
         if checks[part].any():
-            found = _read(folder / "features.f32", np.dtype("<f4"), dims, rows[part])
+            found = _read(folder / _FILES[0], np.dtype("<f4"), dims, rows[part])
             result[part] = checks[part] == _checks(found)
     return result
 
@@ -109,8 +129,7 @@ def _written(
     folder: Path, blocks: list[NDArray[np.int64]], shards: Iterator[NDArray[np.float32]]
 ) -> Iterator[int]:
     """Write the features of each block of rows, yield its length when they are in the file."""
-    paths = folder / "features.f32", folder / "checks.u32"
-    features, checks = (os.open(path, os.O_RDWR | os.O_CREAT) for path in paths)
+    features, checks = (os.open(folder / name, os.O_RDWR | os.O_CREAT) for name in _FILES)
     try:
         for block, shard in zip(blocks, shards, strict=True):
             for row, vector, check in zip(block, shard, _checks(shard), strict=True):

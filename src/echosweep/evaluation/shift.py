@@ -7,7 +7,6 @@ done once: a file is addressed by all that decides it.
 """
 
 import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from echosweep import runs
+from echosweep import bounded, runs
+from echosweep.data.source import Guard
 from echosweep.evaluation import CLASSIFIERS
 from echosweep.evaluation.classify import (
     FitSettings,
@@ -40,6 +40,7 @@ from echosweep.progress import Progress, silent
 
 VERSION = 1  # of the procedure: files of fits made otherwise are not taken
 WIDE = 0.2  # a margin beyond which even seven of ten right is no finding: too few patients
+_MOST_BYTES = 1 << 28  # of a fit in a file
 _MAPPED = 256  # images of a side whose gradients are averaged
 _CHUNK = 64
 
@@ -98,11 +99,10 @@ def _signature(fold: Fold, classifier: str, settings: FitSettings) -> str:
 
 def _read(path: Path) -> Fit | None:
     """Return the fit of a file; None where there is none, or a damaged one."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
+    with Guard(), np.load(io.BytesIO(bounded.read_bytes(path, _MOST_BYTES))) as file:
+        if sum(each.file_size for each in file.zip.infolist()) <= _MOST_BYTES:
             return Fit(**{field.name: file[field.name] for field in fields(Fit)})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+    return None
 
 
 def _write(path: Path, found: Fit) -> None:

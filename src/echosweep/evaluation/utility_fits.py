@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from echosweep import rng, runs
+from echosweep.data.source import Guard
 from echosweep.evaluation import CLASSIFIERS
 from echosweep.evaluation.classify import FitSettings, as_tensor, fit, predict
 from echosweep.evaluation.sets import Side
@@ -121,11 +122,11 @@ class Fits:
 
 def _stored(file: Path, shape: tuple[int, int]) -> Outputs | None:
     """Return the outputs in a file; None if it is not there, or damaged."""
-    try:
-        outputs: Outputs = np.load(file)
-    except (OSError, ValueError, EOFError):
-        return None
-    return outputs if outputs.shape == shape and outputs.dtype == np.float32 else None
+    with Guard():
+        outputs: Outputs = np.load(file, mmap_mode="r", allow_pickle=False)
+        if outputs.shape == shape and outputs.dtype == np.float32:
+            return np.array(outputs)
+    return None
 
 
 class _Shown:

@@ -15,6 +15,7 @@ from typing import Any
 
 from echosweep import runs, stops, streams
 from echosweep.config import FeatureConfig
+from echosweep.environment import environment
 from echosweep.errors import EchoSweepError
 from echosweep.reporting.study_checks import read_facts
 from echosweep.study.backends import BUSY, DONE, FAILED, FULL, STOPPED
@@ -77,7 +78,7 @@ def _fail(path: Path, error: Exception) -> int:
     record = {
         "error": " ".join(text.split()),
         "traceback": "".join(traceback.format_exception(error)),
-        "environment": runs.environment(),
+        "environment": environment(),
     }
     runs.write_record(path / "error.json", record)
     return FAILED

@@ -7,7 +7,6 @@ process at a time; who else needs it waits, and finds it made.
 
 import contextlib
 import fcntl
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -204,7 +203,11 @@ class _Timed:
 def rate_of(images: Path) -> float | None:
     """Return how many images a second were drawn here; None where no one measured."""
     path = _rate_path(images)
-    return json.loads(path.read_bytes())["images_per_second"] if path.exists() else None
+    try:
+        rate = runs.read_record(path, "remove it").get("images_per_second")
+    except FileNotFoundError:
+        return None
+    return float(rate) if isinstance(rate, int | float) else None
 
 
 def _rate_path(images: Path) -> Path:

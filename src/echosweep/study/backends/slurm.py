@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from echosweep import machine
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.study.backends import Ended, Settings
 from echosweep.study.backends.process import start, stop, without_worker
@@ -93,9 +94,9 @@ class Work:
 
     def __call__(self, signature: str) -> int:
         """Return the exit code of the trial's worker."""
+        threads = max(1, machine.variable("SLURM_CPUS_PER_TASK", 1, "Slurm"))
         # The worker inherits the mask: Slurm signals every process of a job, and it would die.
         signal.pthread_sigmask(signal.SIG_BLOCK, _ASKS)
-        threads = int(os.environ.get("SLURM_CPUS_PER_TASK", "1"))
         self._worker = start(self.study, signature, threads=threads)
         for number in (signal.SIGUSR1, signal.SIGTERM):
             signal.signal(number, self._leave)

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from echosweep import folders, runs
+from echosweep import folders
 from echosweep.commands.copies import copies
 from echosweep.data.store import FILES, MANIFEST
+from echosweep.environment import environment
 from echosweep.errors import UsageError
 from echosweep.study.candidate import Candidate
 from echosweep.study.commands import Drawn
@@ -43,7 +44,7 @@ def finish(
             **distances(record),
             "n_generated": record["n_generated"],
             "n_reference": record["n_reference"],
-            "environment": runs.environment(),
+            "environment": environment(),
         },
         "record": record,
         "paper": {

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from echosweep import runs
 from echosweep.build import build_denoiser
 from echosweep.commands.evaluate import evaluate
 from echosweep.data.store import FrameStore, Preparation
 from echosweep.diffusion.samplers import nfe
+from echosweep.environment import environment
 from echosweep.study.candidate import Candidate
 from echosweep.study.commands import Drawn, Guide, by_hand
 from echosweep.study.recipe import DISCRIMINATOR_SEED
@@ -32,7 +32,7 @@ def measure(
         **distances(record),
         "n_generated": record["n_generated"],
         "n_reference": record["n_reference"],
-        "environment": runs.environment(),
+        "environment": environment(),
     }
 
 
