@@ -14,8 +14,8 @@ from echosweep import compute
 from echosweep.build import build_denoiser, build_sampler, load_model
 from echosweep.commands.train import train
 from echosweep.config import SampleConfig, TrainConfig
-from echosweep.data.store import FrameStore
-from echosweep.diffusion.denoiser import Denoiser
+from echosweep.data.store import FrameStore, Preparation
+from echosweep.diffusion.denoiser import Denoiser, denoising_loss
 from echosweep.distributed import World
 from echosweep.errors import UsageError
 from echosweep.sampling import draw_images, fixed_batches
@@ -178,6 +178,24 @@ def test_passes_fit_the_memory_that_a_cpu_has(
     assert fitting(free=4 / 3 * (3 * weights + 6 * image)) == 4
     assert fitting(free=1) == 1
     assert fitting_micro_batch(state, config, 8, 2, CPU) == 2
+
+
+@pytest.mark.parametrize("network", ["ncsnpp-tiny", "adm-tiny"])
+def test_bytes_of_a_pass_are_those_that_it_keeps(network: str) -> None:
+    """Wide enough for Winograd's form, and with attention; counted on real tensors."""
+    settings = {"network": network, "model_channels": 96, "total_kimg": 1}
+    denoiser = build_denoiser(TrainConfig.make(settings), Preparation((16, 16)))
+    own = {p.untyped_storage().data_ptr() for p in denoiser.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def note(tensor: torch.Tensor) -> None:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+
+    y = torch.zeros(1, 1, 16, 16)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda nothing: nothing):
+        _loss = denoising_loss(denoiser, y, torch.ones(1), torch.zeros_like(y))
+    counted = sum(storage.nbytes() for place, storage in kept.items() if place not in own)
+    assert activation_bytes(denoiser) == counted > 1e6
 
 
 def test_a_run_remembers_its_passes(

@@ -1,6 +1,7 @@
 """What control groups leave of a machine, on made-up ones of both versions."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -101,6 +102,35 @@ def test_a_group_that_is_full_leaves_nothing(
     files = {"memory.max": "100\n", "memory.stat": "anon 200\n"}
     control_groups(monkeypatch, tmp_path, "0::/\n", files)
     assert machine.free_memory() == 0
+
+
+@LINUX
+def test_limits_of_the_process_count() -> None:
+    """In a process of its own: what it allocates then is no more than it was told."""
+    code = """
+import resource
+from echosweep import machine
+for limit in (resource.RLIMIT_DATA, resource.RLIMIT_AS):
+    resource.setrlimit(limit, (1 << 30, resource.RLIM_INFINITY))
+    free = machine.free_memory()
+    assert 1 << 28 < free < 1 << 30, free
+    held = bytearray(int(0.9 * free))
+    assert machine.free_memory() < 0.2 * free
+    del held
+    resource.setrlimit(limit, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+"""
+    env = {**os.environ, machine.TRIALS: "1", "LOCAL_WORLD_SIZE": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)
+
+
+@LINUX
+def test_trials_of_a_study_share_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"memory.max": f"{900 << 10}\n", "memory.stat": "anon 0\n"}
+    control_groups(monkeypatch, tmp_path, "0::/\n", files)
+    monkeypatch.setenv(machine.TRIALS, "3")
+    assert machine.free_memory() == 300 << 10
 
 
 @LINUX

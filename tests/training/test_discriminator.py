@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from echosweep import rng, runs
+from echosweep import rng, runs, stops
 from echosweep.build import load_discriminator
 from echosweep.cli.guidance import discriminate as command_line
 from echosweep.commands.discriminate import discriminate
@@ -331,6 +331,33 @@ def test_an_epoch_a_stop_and_another_equal_two(
     assert {**two["held_out"]} == trained[1]["held_out"]
     for name in ("epochs/0001", "epochs/0002", "model"):
         assert equal(tensors(out / name), tensors(trained[0] / name))
+
+
+def test_a_stop_amid_a_step_or_a_measurement_and_the_rest_equal_the_whole(
+    trained: tuple[Path, Any], small_store: Path, drawn: Path, small_run: Path, tmp_path: Path
+) -> None:
+    out, met = tmp_path / "disc", {"training": 0, "measured": 0}
+
+    def ask(module: nn.Module, given: object) -> None:
+        if isinstance(module, Discriminator):
+            kind = "training" if module.training else "measured"
+            met[kind] += 1
+            if met[kind] == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    images, saved = (small_store, drawn, small_run, out), []
+    with nn.modules.module.register_module_forward_pre_hook(ask):
+        for _ in met:
+            with pytest.raises(stops.Stopped, match="SIGTERM"):
+                discriminate(*images, epochs=2, **QUICK)
+            saved.append(sorted(path.stem for path in (out / "state").glob("*.json"))[-1])
+            assert met["measured"] in (0, 3)
+        discriminate(*images, epochs=2, **QUICK)
+    assert saved == ["000000000002", "000000000005"]  # an epoch is 5 steps
+    for name in ("epochs/0001", "epochs/0002", "model"):
+        assert equal(tensors(out / name), tensors(trained[0] / name))
+    rows = [runs.read_jsonl(path / "metrics.jsonl") for path in (out, trained[0])]
+    assert rows[0] == rows[1]
 
 
 def test_a_finished_one_is_left_as_it_is(

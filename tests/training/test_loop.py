@@ -12,9 +12,11 @@ from echosweep.config import TrainConfig
 from echosweep.data.store import FrameStore
 from echosweep.distributed import World
 from echosweep.errors import UsageError
+from echosweep.training.adam import moments
 from echosweep.training.batches import load_batches
-from echosweep.training.finite import mend_gradients
+from echosweep.training.finite import Health, mend_gradients, not_finite
 from echosweep.training.loop import TrainState, learning_rate, train_steps
+from echosweep.training.passes import places_to_stop
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -80,3 +82,47 @@ def test_a_batch_that_cannot_be_shared_is_refused(
     steps = train_steps(state, batches, config, World(0, 3, torch.device("cpu")))
     with pytest.raises(UsageError, match="use 6 or 9"):
         next(steps)
+
+
+def test_a_step_that_is_left_between_two_gradients_changes_nothing(
+    small_store: Path, small_network: dict[str, Any]
+) -> None:
+    state, batches, config = begin(small_store, small_network)
+    steps = train_steps(state, batches, config, ALONE)
+    next(steps)
+    before = {name: tensor.clone() for name, tensor in state.tensors().items()}
+    weights = list(state.denoiser.parameters())
+
+    def leave() -> None:
+        if sum(weight.grad is not None for weight in weights) == len(weights) // 2:
+            raise KeyboardInterrupt
+
+    with places_to_stop(leave, ALONE.device, weights), pytest.raises(KeyboardInterrupt):
+        next(steps)
+    assert 0 < sum(weight.grad is None for weight in weights) < len(weights)
+    assert all(torch.equal(before[name], tensor) for name, tensor in state.tensors().items())
+
+
+@pytest.mark.parametrize("value", [1e38, 1e19, -1e12])
+def test_a_gradient_whose_square_is_no_number_is_mended(value: float) -> None:
+    weight = nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([value, 1.0])
+    optimizer = torch.optim.Adam([weight], fused=True)
+    assert mend_gradients([weight])[1] == 1
+    assert weight.grad.tolist() == [math.copysign(1e5, value), 1]
+    optimizer.step()
+    assert not_finite(moments(optimizer, nn.ParameterDict({"w": weight}))) == []
+
+
+def test_too_many_steps_with_numbers_that_are_not_finite_are_trouble() -> None:
+    def trouble(bad: str) -> str:
+        health = Health()
+        for step in bad:
+            health.add(step == "x")
+        return health.trouble
+
+    assert not trouble("x" * 9 + "." + "x" * 9 + "." * 90)
+    assert "10 steps in a row" in trouble("." + "x" * 10)
+    assert "of the last 12 steps" in trouble("xxxxxx.xxxxx")
+    assert not trouble(".." * 20 + "x." * 50)
+    assert "51 of the last 100" in trouble("x." * 49 + "xx")

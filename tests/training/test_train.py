@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from echosweep import runs, stops
 from echosweep.build import load_model
@@ -23,10 +24,11 @@ from echosweep.data.store import FrameStore, Preparation, Video
 from echosweep.data.writer import write_store
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.training import checkpoint
-from echosweep.training.passes import places_to_stop
 from echosweep.training.posthoc_ema import stored_tracks
 
-BRIEF: dict[str, Any] = {"total_kimg": 0.48, "snapshots": 2, "grid_images": 4}
+# Two steps, each saved.
+BRIEF: dict[str, Any] = {"total_kimg": 0.016, "snapshots": 1, "grid_images": 0}
+BRIEF |= {"checkpoint_minutes": 1e-9}
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -74,10 +76,8 @@ def test_a_finished_run_is_left_as_it_is(
 
 
 STOPS: dict[str, dict[str, Any]] = {
-    "plain": {"dropout": 0.1},
-    "micro-batch": {"micro_batch": 2},
-    "post-hoc EMA": {"posthoc_ema": True},
-    "conditions": {"label": "side"},
+    "plain": {},
+    "all": {"micro_batch": 4, "posthoc_ema": True, "label": "side", "dropout": 0.1},
 }
 
 
@@ -85,22 +85,17 @@ STOPS: dict[str, dict[str, Any]] = {
 def test_a_stop_at_any_place_and_the_rest_equal_the_whole(
     small_store: Path, small_network: dict[str, Any], tmp_path: Path, kind: str
 ) -> None:
-    """Between two layers, two gradients, in a held-out evaluation, in a sample grid."""
-    settings = {**small_network, **STOPS[kind], "total_kimg": 0.032, "snapshots": 2}
+    """Between two layers of a step, of a held-out evaluation and of a sample grid."""
+    settings = {**small_network, **STOPS[kind], "total_kimg": 0.024, "snapshots": 1}
     settings |= {"grid_images": 2, "grid_steps": 2}
-    train(small_store, tmp_path / "whole", **settings)
-    random, stopped = np.random.default_rng(0), 0
-    while True:
-        after = int(random.integers(1, 800))
-        with asked_after(after, signal.SIGUSR1) as places:
-            try:
-                train(small_store, tmp_path / "run", **settings)
-            except stops.Stopped:
-                assert len(places) <= after  # not one layer more
-                stopped += 1
-                continue
-        break
-    assert stopped >= 3
+    with asked_after(0, signal.SIGUSR1) as places:
+        train(small_store, tmp_path / "whole", **settings)
+    for share in (0.1, 0.35, 0.55, 0.2):
+        after = round(share * len(places))
+        with asked_after(after, signal.SIGUSR1) as met, pytest.raises(stops.Stopped):
+            train(small_store, tmp_path / "run", **settings)
+        assert len(met) == after  # not one layer more
+    train(small_store, tmp_path / "run", **settings)
     assert equal(weights(tmp_path / "run"), weights(tmp_path / "whole"))
     assert names(tmp_path / "run", "snapshots") == names(tmp_path / "whole", "snapshots")
     assert names(tmp_path / "run", "ema") == names(tmp_path / "whole", "ema")
@@ -123,23 +118,24 @@ def names(run: Path, part: str) -> list[str]:
 
 @contextlib.contextmanager
 def asked_after(count: int, number: int) -> Iterator[list[object]]:
-    """Send a signal as the `count`th module or gradient is computed; yield those computed."""
+    """Send a signal as the `count`th module computes; yield those that do."""
     places: list[object] = []
 
-    def look(*what: object) -> None:
-        places.append(None)
-        if len(places) == count:
-            os.kill(os.getpid(), number)
+    def look(module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        if not isinstance(given[0], FakeTensor):  # the estimate of memory computes nothing
+            places.append(module)
+            if len(places) == count:
+                os.kill(os.getpid(), number)
 
-    with places_to_stop(lambda: look(), torch.device("cpu")):
+    with torch.nn.modules.module.register_module_forward_pre_hook(look):
         yield places
 
 
 def test_numbers_that_are_not_finite_are_not_saved_and_the_last_state_stays(
     small_store: Path, small_network: dict[str, Any], tmp_path: Path
 ) -> None:
-    settings = {**small_network, "grid_images": 0, "snapshots": 1, "checkpoint_minutes": 1e-9}
-    out = tmp_path / "run"
+    settings, out = {**small_network, **BRIEF}, tmp_path / "run"
+    del settings["total_kimg"]
 
     def poison(done: int, total: int, units: float | None = None) -> None:
         if done == 32:
@@ -171,7 +167,7 @@ def test_a_pass_without_the_memory_is_halved_with_the_result_of_smaller_passes(
 ) -> None:
     settings = {**small_network, "grid_images": 0, "snapshots": 1, "total_kimg": 0.016}
     greedy = torch.nn.modules.module.register_module_forward_pre_hook(
-        lambda module, given: torch.empty(10**15) if len(given[0]) > 4 and given else None
+        lambda module, given: torch.empty(10**15) if module.training and len(given[0]) > 4 else None
     )
     with greedy:
         train(small_store, tmp_path / "run", **settings)
@@ -236,26 +232,32 @@ def test_the_same_images_split_otherwise_are_other_data(
         train(other.path, tmp_path / "run", **settings | {"total_kimg": 0.016})
 
 
+@pytest.fixture(scope="module")
+def two_states(
+    small_store: Path, small_network: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A finished run of two steps, with a checkpoint of each. Read only."""
+    out = tmp_path_factory.mktemp("runs") / "two"
+    return train(small_store, out, **small_network, **BRIEF)
+
+
 @pytest.mark.parametrize("damage", ["flipped bit", "cut", "weights missing", "not finite"])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     small_store: Path,
-    small_run: Path,
+    two_states: Path,
     small_network: dict[str, Any],
     tmp_path: Path,
     damage: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    out = shutil.copytree(small_run, tmp_path / "run")
-    first = out / "state" / "000000000240"
-    if not first.with_suffix(".json").exists():
-        tensors, facts = checkpoint.load(out / "state" / "000000000480")
-        checkpoint.save(first, tensors, {**facts, "nimg": 240, "made": 0.5})
-    harm(out / "state" / "000000000480", damage)
+    out = shutil.copytree(two_states, tmp_path / "run")
+    first, last = (out / "state" / f"{nimg:012d}" for nimg in (8, 16))
+    harm(last, damage)
     train(small_store, out, **BRIEF, **small_network)
-    assert "note: " in (said := capsys.readouterr().err)
-    assert "training continues from 000000000240" in said
-    assert checkpoint.read_facts(out / "state" / "000000000480")["nimg"] == 480
-    harm(out / "state" / "000000000480", damage)
+    assert "; it is passed over; training continues from 000000000008" in capsys.readouterr().err
+    one, other = (checkpoint.load(path / "state" / last.name)[0] for path in (two_states, out))
+    assert equal(one, other)
+    harm(last, damage)
     harm(first, damage)
     with pytest.raises(EchoSweepError, match=rf"none before it.*remove {out} to begin"):
         train(small_store, out, **BRIEF, **small_network)
