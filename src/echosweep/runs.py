@@ -35,7 +35,7 @@ _MOST_RECORD, _MOST_LINES = 1 << 26, 1 << 30  # bytes of a record, and of all li
 def sha256_file(path: Path) -> str:
     """Return the hex SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with bounded.open_file(path) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -16,16 +16,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from echosweep.config import PrepareConfig
 from echosweep.data.clip_frames import Task, decode_clip
 from echosweep.data.kinds import find
 from echosweep.data.limits import Limits
+from echosweep.data.prepare import prepare
 from echosweep.data.source import Guard
-from echosweep.data.store import Preparation
+from echosweep.data.store import FILES, FrameStore, Preparation
 from echosweep.data.tables import read_table
-from echosweep.errors import UsageError
+from echosweep.errors import EchoSweepError, UsageError
 
 SMALL = PrepareConfig(max_gigabytes=0.01)  # 10 MB
 MEGABYTE = 1_000_000
@@ -303,6 +305,20 @@ def test_whatever_a_reader_raises_is_the_fault_of_its_file() -> None:
         raise AssertionError
     with pytest.raises(KeyboardInterrupt), Guard():
         raise KeyboardInterrupt
+
+
+def test_a_store_with_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((3, 8, 8), np.uint8))
+    store = prepare(tmp_path / "a.npy", tmp_path / "store", size=8, workers=1).path
+    for name in FILES:
+        content = (store / name).read_bytes()
+        (store / name).unlink()
+        os.mkfifo(store / name)
+        for verify in (True, False):
+            with pytest.raises(EchoSweepError, match="a pipe or a device, not a file"):
+                FrameStore.open(store, verify=verify)
+        (store / name).unlink()
+        (store / name).write_bytes(content)
 
 
 def test_odd_files_in_a_folder_are_named_and_never_opened(tmp_path: Path) -> None:

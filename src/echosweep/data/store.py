@@ -76,6 +76,8 @@ class FrameStore:
         self.path = path
         self.manifest = manifest
         self.preparation = Preparation.from_json(manifest["preparation"])
+        for name in FILES:
+            bounded.open_file(path / name).close()  # NumPy would wait for a pipe
         self.images: NDArray[np.uint8] = np.load(path / "images.npy", mmap_mode="r")
         # As arrays of zeros can be stored in no space, the index must fit the images, not memory.
         self.index: NDArray[Any] = np.load(path / "index.npy", mmap_mode="r")
