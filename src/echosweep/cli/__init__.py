@@ -7,6 +7,7 @@ wrong; 130: stopped by Ctrl-C, the same command continues; 75: stopped by SIGTER
 to a config are made from its fields.
 """
 
+import errno
 import re
 import sys
 from pathlib import Path
@@ -80,6 +81,8 @@ for _command in (
     app.command(_command)
 
 
+_FIXES = dict.fromkeys(NO_SPACE, "; free some space and run the same command again")
+_FIXES[errno.EMFILE] = "; allow more (ulimit -n 1024) and run the same command again"
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
@@ -100,8 +103,7 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError as error:  # not of stdout or stderr, which `streams` forgives
         return _fail(f"a process that this one works with has ended ({error}); run it again", 1)
     except OSError as error:
-        fix = "; free some space and run the same command again" if error.errno in NO_SPACE else ""
-        return _fail(f"{error}{fix}", 1)
+        return _fail(f"{error}{_FIXES.get(error.errno or 0, '')}", 1)
     except KeyboardInterrupt as stop:
         code = stop.exit_code if isinstance(stop, stops.Stopped) else 130
         return _fail("stopped; run the same command again to continue", code)

@@ -25,6 +25,7 @@ from echosweep.errors import EchoSweepError
 
 _AHEAD = 2  # clips on their way a process
 _COMPUTING, _WAITING = 60, 600  # seconds of the processor, and of the clock, without a frame
+_DESCRIPTORS = 6  # of a process, while it starts
 _CRASHED = "its decoder crashed: the file is damaged, or memory ran out"
 _TOO_SLOW = {
     -signal.SIGPROF: f"damaged: its decoder computed for {_COMPUTING} s without a frame",
@@ -65,6 +66,7 @@ class _Crew:
     """The processes that decode; each is replaced when a clip ends it."""
 
     def __init__(self, task: Task, workers: int) -> None:
+        _check_descriptors(_DESCRIPTORS * (workers + 1))
         self._task = task
         self._workers = [_Worker(task) for _ in range(workers)]
 
@@ -172,6 +174,16 @@ def _watch(on: bool) -> None:
     """
     signal.setitimer(signal.ITIMER_PROF, _COMPUTING * on)
     signal.setitimer(signal.ITIMER_REAL, _WAITING * on)
+
+
+def _check_descriptors(count: int) -> None:
+    """Raise OSError unless so many more files can be opened.
+
+    A process whose start fails half-way prints a traceback of its own.
+    """
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
 
 
 @contextlib.contextmanager
