@@ -2,12 +2,23 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from echosweep import cli, stops
 
 ASKS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT]
+
+
+@pytest.fixture(autouse=True)
+def _usual_handlers() -> Iterator[None]:
+    """As in a terminal: a job in the background, or under `nohup`, ignores some signals."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ASKS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", ASKS)

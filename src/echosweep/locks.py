@@ -45,6 +45,12 @@ def held(lock: Path, what: Path) -> Iterator[None]:
             f"{what} cannot be written ({error.strerror}); choose a folder that can"
         ) from None
     try:
+        if os.fstat(descriptor).st_size:
+            raise UsageError(f"{lock} is no lock of EchoSweep, as it has content; move it away")
+    except UsageError:
+        os.close(descriptor)
+        raise
+    try:
         yield
     finally:
         if _is(lock, descriptor):

@@ -77,6 +77,12 @@ def raised() -> Iterator[None]:
         yield
 
 
+def ignore() -> None:
+    """Ignore all signals that ask to stop: the process ends, with a code that is decided."""
+    for number in (signal.SIGINT, *_AGAIN):
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def _handled(numbers: Sequence[int], handle: Callable[[int, object], None]) -> Iterator[None]:
     """Have `handle` called within for these signals, in this process and not in its forks."""

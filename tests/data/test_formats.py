@@ -288,7 +288,7 @@ def test_frames_that_an_mp4_cannot_hold_are_refused_before_it_is_opened(
     fragments.write_bytes(whole + struct.pack(">I4s4xI", 16, b"trun", 90_000_000))
     assert "90,000,010 frames are listed" in read(fragments).fault
     path.write_bytes(whole)
-    assert "GB, more than --max-gigabytes" in read(path, LIMITS._replace(gigabytes=1e-9)).fault
+    assert "GB or more, and --max-gigabytes" in read(path, LIMITS._replace(gigabytes=1e-9)).fault
     compressed = struct.pack(">I4sI4s", 24, b"moov", 16, b"cmov") + bytes(8)
     path.write_bytes(struct.pack(">I4s8x", 16, b"ftyp") + compressed)
     assert "its header is compressed" in read(path).fault
@@ -336,7 +336,7 @@ def test_packets_that_unfold_are_not_kept_in_memory(
     assert np.unique(result.images).tolist() == [77]
     assert len(result.images) == 8
     assert read(path, LIMITS._replace(gigabytes=0.004)).fault == (
-        "it unfolds to 0.0 GB, more than --max-gigabytes 0.004 allows"
+        "it unfolds to 0.0 GB or more, and --max-gigabytes allows 0.004"
     )
 
 

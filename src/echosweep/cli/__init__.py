@@ -144,4 +144,6 @@ def main() -> None:
     else:
         with stops.raised():
             code = _run(arguments)
+        if code in (75, 130):
+            stops.ignore()  # whoever signals twice means one stop, and reads its code
         sys.exit(code)

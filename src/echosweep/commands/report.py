@@ -34,7 +34,7 @@ def report(study: str | Path, out: str | Path | None = None) -> Path:
     folder = Path(out) if out else study / "report"
     check_no_way_out(study)
     found = read_study(study)
-    runs.check_writable(folder / PAGE)
+    runs.check_writable(folder / PAGE, runs.PAGE)
     with understood(study):
         pictures, notes = _pictures(found)
         return write_study(folder, found, pictures, notes)

@@ -51,13 +51,13 @@ def take(out: Path, identity: dict[str, Any], config: Config) -> None:
                 f"{path} is a link, and a run writes inside its folder alone; move what it points "
                 "to there, or choose another --out"
             )
-    runs.remove_temporaries(out, alone=True)
+    runs.remove_temporaries(out, record.name, alone=True)
     if record.exists():
         found = runs.read_record(record, f"choose another --out than {out}")
         _check_same_run(out, found, identity)
-    elif any(path.name != ".lock" for path in out.iterdir()):
+    elif any(path.name != locks.NAME for path in out.iterdir()):
         raise UsageError(f"{out} is not empty and not a run; choose another --out")
-    for part in _PARTS:
+    for part in ("", *_PARTS):
         _remove_halves(out / part)
     runs.write_json(record, identity)
     config.write(out / "config.yaml")
@@ -82,11 +82,12 @@ def load_state(out: Path, peers: World) -> tuple[dict[str, Tensor], dict[str, An
 
     Says which were passed over. Raises EchoSweepError if there are some, but none to go on from.
     """
-    problem = ""
+    problem, run = "", _identity(out)
     for path in reversed(states(out)):
         try:
             found = checkpoint.load(path, "it is passed over")
-        except EchoSweepError as error:
+            _check_same_run(path, found[1].get("run", run), run)
+        except (EchoSweepError, UsageError) as error:
             problem = str(error)
             continue
         if names := not_finite(found[0]):
@@ -107,6 +108,7 @@ def save_state(
     out: Path, number: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], keep: int
 ) -> None:
     """Write a resumable checkpoint; leave the newest `keep` up to it."""
+    facts = {**facts, "run": _identity(out)}  # a state of another run is none of this one
     checkpoint.save(out / "state" / f"{number:012d}", tensors, facts)
     there = states(out)
     ahead = [path for path in there if int(path.name) > number]  # damaged, and passed over
@@ -142,6 +144,10 @@ def lead(peers: World, stop: stops.StopSignal, work: Callable[[], object]) -> No
         except stops.Stopped:
             pass  # asked for still
     stop_together(peers, stop)
+
+
+def _identity(out: Path) -> dict[str, Any]:
+    return runs.read_record(out / "run.json", f"choose another --out than {out}")
 
 
 def _check_same_run(out: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

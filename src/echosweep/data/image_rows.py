@@ -31,6 +31,8 @@ class ImageRows:
     def __init__(self, out: Path, shape: tuple[int, ...]) -> None:
         images, checks = _paths(out)
         offset = len(_header(shape))
+        task = folders.read_task(folders.partial_path(out))
+        self._task = runs.checksum(runs.canonical_json(task).encode(errors="surrogatepass"))
         with folders.open_plain(images, "r+b") as one, folders.open_plain(checks, "r+b") as two:
             self.images = np.memmap(one, np.uint8, "r+", offset=offset, shape=shape)
             self._checks = np.memmap(two, np.dtype("<u4"), "r+", shape=shape[:1])
@@ -38,7 +40,7 @@ class ImageRows:
     def put(self, rows: NDArray[np.int64], images: NDArray[np.uint8]) -> None:
         """Write images to rows, then the checksums that vouch for them."""
         self.images[rows] = images
-        self._checks[rows] = _checksums(images)
+        self._checks[rows] = self._checksums(rows, images)
 
     def missing(self) -> NDArray[np.int64]:
         """Return the rows that are not there, ascending."""
@@ -49,8 +51,15 @@ class ImageRows:
         for start in range(0, len(self.images), _READ):
             part = slice(start, start + _READ)
             there = start + np.flatnonzero(self._checks[part])
-            wrong = self._checks[there] != _checksums(self.images[there])
+            wrong = self._checks[there] != self._checksums(there, self.images[there])
             self._checks[there[wrong]] = 0
+
+    def _checksums(self, rows: NDArray[np.int64], images: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        """Return the checksum of each image, its row and its task: others' do not agree."""
+        before = (runs.checksum(int(row).to_bytes(8, "little"), self._task) for row in rows)
+        pairs = zip(images, before, strict=True)
+        checks = [runs.checksum(np.ascontiguousarray(image).data, row) for image, row in pairs]
+        return np.array(checks, np.uint32)
 
     def take_over(self, seeds: range, known: FrameStore) -> None:
         """Copy the images of seeds that another store has."""
@@ -95,7 +104,3 @@ def _header(shape: tuple[int, ...]) -> bytes:
         file, {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
     )
     return file.getvalue()
-
-
-def _checksums(images: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    return np.array([runs.checksum(np.ascontiguousarray(i).data) for i in images], np.uint32)

@@ -161,10 +161,11 @@ def one_row_each(table: Table, column: str, videos: Iterable[Named]) -> tuple[li
     """
     merged, several = [], 0
     for video in videos:
+        rows = video.rows
         with Guard() as guard:
-            video = video._replace(rows=(table.merge(video.rows, (column,)),))
+            rows = (table.merge(video.rows, (column,)),)
             several += len(video.rows) > 1
-        merged.append(video._replace(fault=video.fault or guard.fault))
+        merged.append(video._replace(rows=rows, fault=video.fault or guard.fault))
     note = f"{several} videos have several rows in {table.path.name}, which agree: they are merged"
     return merged, note if several else ""
 

@@ -51,6 +51,8 @@ class StoreWriter:
         self.partial = folders.partial_path(self.out)
         self._path = folders.content_path(self.out) / "images.npy"
         self._task = dict(task)
+        # Of which the checksum of the first row goes on: rows of another task do not agree.
+        self._begin = runs.checksum(runs.canonical_json(self._task).encode(errors="surrogatepass"))
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -79,7 +81,7 @@ class StoreWriter:
     def _intact(self, journal: Path) -> Iterator[Row]:
         """Yield the rows up to the first that is damaged, or whose pixels are."""
         self._images.seek(_HEADER_BYTES)
-        before = 0
+        before = self._begin
         for row in runs.read_jsonl(journal):
             frames = row.get("frames")
             count = len(frames) if isinstance(frames, list) else 0
@@ -117,7 +119,7 @@ class StoreWriter:
         self._note({"name": name, "excluded": reason, "frames": []}, b"")
 
     def _note(self, row: Row, pixels: bytes | memoryview) -> None:
-        before = self.journal[-1]["check"] if self.journal else 0
+        before = self.journal[-1]["check"] if self.journal else self._begin
         row["check"] = _check(row, pixels, before)
         self.journal.append(row)
         self._unsynced.append(row)

@@ -106,7 +106,7 @@ def _valid(folder: Path, rows: NDArray[np.int64], dims: int) -> NDArray[np.bool_
         part = slice(start, start + _READ)
         if checks[part].any():
             found = _read(folder / _FILES[0], np.dtype("<f4"), dims, rows[part])
-            result[part] = checks[part] == _checks(found)
+            result[part] = checks[part] == _checks(folder, rows[part], found)
     return result
 
 
@@ -120,9 +120,14 @@ def _read(path: Path, dtype: np.dtype[Any], width: int, rows: NDArray[np.int64])
     return result
 
 
-def _checks(features: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """Return the checksum of each row."""
-    return np.array([runs.checksum(row.tobytes()) for row in features], np.uint32)
+def _checks(
+    folder: Path, rows: NDArray[np.int64], features: NDArray[np.float32]
+) -> NDArray[np.uint32]:
+    """Return the checksum of each row, its number and its folder: others' do not agree."""
+    key = runs.checksum(folder.name.encode())
+    before = (runs.checksum(int(row).to_bytes(8, "little"), key) for row in rows)
+    pairs = zip(features, before, strict=True)
+    return np.array([runs.checksum(row.tobytes(), start) for row, start in pairs], np.uint32)
 
 
 def _written(
@@ -132,7 +137,7 @@ def _written(
     features, checks = (os.open(folder / name, os.O_RDWR | os.O_CREAT) for name in _FILES)
     try:
         for block, shard in zip(blocks, shards, strict=True):
-            for row, vector, check in zip(block, shard, _checks(shard), strict=True):
+            for row, vector, check in zip(block, shard, _checks(folder, block, shard), strict=True):
                 os.pwrite(features, vector.tobytes(), int(row) * vector.nbytes)
                 os.pwrite(checks, check.tobytes(), int(row) * 4)
             yield len(block)

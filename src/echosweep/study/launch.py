@@ -5,6 +5,7 @@ folder belongs to one recipe and one set of images; its stages may change, and o
 the change is done.
 """
 
+import contextlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -160,6 +161,7 @@ def _data(recipe: Recipe, out: Path, data: str | Path | None, show: Show) -> Fra
         assert data is not None
         return FrameStore.open(data)
     store, made = out / "data" / "phantom", recipe.data
+    _check_made(out / "data" / "data.json", made.model_dump(mode="json"))
     if not store.exists():
         videos = out / "data" / "videos"
         with show("phantom", "frames") as progress:
@@ -168,6 +170,18 @@ def _data(recipe: Recipe, out: Path, data: str | Path | None, show: Show) -> Fra
             prepare(videos, store, size=made.size, every=made.every, progress=progress)
     remove_phantom(out / "data" / "videos")
     return FrameStore.open(store)
+
+
+def _check_made(note: Path, wanted: dict[str, Any]) -> None:
+    """Note what data the recipe asks for; raise UsageError if others were made, or begun."""
+    with contextlib.suppress(FileNotFoundError):
+        if runs.read_record(note, "choose another --out") != wanted:
+            raise UsageError(
+                f"{note.parent} holds data of another recipe, or was begun for it; give that "
+                "recipe, or choose another --out"
+            )
+        return
+    runs.write_record(note, wanted)
 
 
 def _ledger(storage: str | None, out: Path, recipe: Recipe) -> Ledger | None:

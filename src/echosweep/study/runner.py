@@ -57,7 +57,7 @@ class Runner:
         """Go through the stages; return the candidates that the last one left."""
         candidates, stages = [self.recipe.base], self.study / "stages"
         records = [stages / f"{i:02d}-{one.name}.json" for i, one in enumerate(self.recipe.stages)]
-        for path in {*stages.glob("*.json")} - {*records}:
+        for path in {*stages.glob("[0-9][0-9]-*.json")} - {*records}:
             path.unlink()  # of a stage that the recipe had before
         with stopped_by(self.study):
             for path, entry in zip(records, self.recipe.stages, strict=True):

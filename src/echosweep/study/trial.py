@@ -12,6 +12,8 @@ for the same trial again finds it done. A process that dies gives its lock back,
 
 import contextlib
 import fcntl
+import os
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -85,7 +87,7 @@ def claimed(path: Path, seconds: float = 0.0) -> Iterator[bool]:
     """
     path.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + seconds
-    with (path / ".lock").open("a") as file:
+    with _lock_file(path / ".lock") as file:
         while not _locked(file):
             if time.monotonic() >= until:
                 yield False
@@ -94,7 +96,20 @@ def claimed(path: Path, seconds: float = 0.0) -> Iterator[bool]:
         yield True
 
 
-def _locked(file: IO[str]) -> bool:
+def _lock_file(path: Path) -> IO[bytes]:
+    """Open a lock, made if need be; refuse a link, and what waits for a reader, as a pipe."""
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        file = os.fdopen(os.open(path, flags, 0o666), "rb+", buffering=0)
+    except OSError as error:
+        raise EchoSweepError(f"{path} is no lock ({error.strerror or error}); remove it") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise EchoSweepError(f"{path} is no lock but a pipe or a device; remove it")
+    return file
+
+
+def _locked(file: IO[bytes]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
