@@ -118,6 +118,31 @@ def test_damaged_images_of_a_begun_store_are_drawn_again(
     assert len(FrameStore.open(tmp_path / "out")) == 6
 
 
+def test_begun_images_of_other_seeds_are_drawn_again(tmp_path: Path) -> None:
+    def draw(seeds: Sequence[int]) -> NDArray[np.uint8]:
+        if stop and seeds[0] % 10 == 4:
+            raise KeyboardInterrupt
+        return np.array([np.full((8, 8), seed) for seed in seeds], np.uint8)
+
+    def write(name: str, seeds: range) -> FrameStore | None:
+        task = {"kind": "test", "seeds": [seeds.start, seeds.stop]}
+        return sampling.write_images(
+            tmp_path / name, draw, seeds, Preparation((8, 8)), task, ALONE, 2
+        )
+
+    stop = True
+    for name, seeds in (("mine", range(10, 16)), ("theirs", range(20, 26))):
+        with pytest.raises(KeyboardInterrupt):
+            write(name, seeds)
+    mine, theirs = (partial_path(tmp_path / name) for name in ("mine", "theirs"))
+    for name in ("checks.u32", "content/images.npy"):
+        shutil.copy(theirs / name, mine / name)
+    stop = False
+    store = write("mine", range(10, 16))
+    assert store is not None
+    assert store.images[:, 0, 0].tolist() == [*range(10, 16)]
+
+
 def test_of_a_finished_store_only_the_grid_is_made(
     small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -117,6 +117,23 @@ def test_a_damaged_file_is_computed_again(
     assert sum(seen) > 0
 
 
+def test_features_of_another_store_or_row_are_none_of_its_own(
+    store: Any, stores: Any, extractor: Extractor, tmp_path: Path
+) -> None:
+    other = stores("other", store.images[::-1].copy())
+    whole = all_of(store, extractor, tmp_path / "c")[:]
+    (mine,) = (tmp_path / "c").iterdir()
+    all_of(other, extractor, tmp_path / "c")
+    (theirs,) = {*(tmp_path / "c").iterdir()} - {mine}
+    shutil.copytree(theirs, mine, dirs_exist_ok=True)
+    np.testing.assert_array_equal(all_of(store, extractor, tmp_path / "c")[:], whole)
+    for name, width in (("features.f32", 64), ("checks.u32", 1)):
+        rows = np.fromfile(mine / name, np.uint32).reshape(-1, width)
+        rows[[0, 1]] = rows[[1, 0]]
+        rows.tofile(mine / name)
+    np.testing.assert_array_equal(all_of(store, extractor, tmp_path / "c")[:], whole)
+
+
 @pytest.mark.parametrize("name", ["", "features.f32", "checks.u32"])
 def test_what_is_no_file_of_the_cache_makes_room_for_it(
     store: Any, extractor: Extractor, tmp_path: Path, name: str

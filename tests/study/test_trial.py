@@ -1,12 +1,13 @@
 """A trial's records: what is done is what its name says, wherever its files came from."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from echosweep import runs
 from echosweep.errors import EchoSweepError
-from echosweep.study.trial import Trial, folder, get, put, result
+from echosweep.study.trial import Trial, claimed, folder, get, put, result
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc", "", ".", "a/b", None, 3])
@@ -40,3 +41,15 @@ def test_an_unsigned_result_is_none(tmp_path: Path) -> None:
     runs.write_json(put(tmp_path, one) / "result.json", {"task": "floor"})
     with pytest.raises(EchoSweepError, match="does not match its signature"):
         result(tmp_path, one)
+
+
+def test_a_lock_that_is_a_pipe_or_a_link_is_refused(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    os.mkfifo(lock)
+    with pytest.raises(EchoSweepError, match="no lock"), claimed(tmp_path):
+        pass
+    lock.unlink()
+    lock.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(EchoSweepError, match="no lock"), claimed(tmp_path):
+        pass
+    assert not (tmp_path / "elsewhere").exists()

@@ -263,6 +263,37 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
         train(small_store, out, **BRIEF, **small_network)
 
 
+def test_a_checkpoint_of_another_run_is_passed_over(
+    small_store: Path,
+    two_states: Path,
+    small_network: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = train(small_store, tmp_path / "run", **small_network, **BRIEF, seed=1)
+    # Clones, as what is loaded is mapped from the file that is overwritten next.
+    own = {name: t.clone() for name, t in checkpoint.load(out / "state" / f"{16:012d}")[0].items()}
+    for suffix in (".json", ".safetensors"):
+        shutil.copy(two_states / "state" / f"{16:012d}{suffix}", out / "state")
+    train(small_store, out, **BRIEF, **small_network, seed=1)
+    assert "seed was 0, now 1" in (said := capsys.readouterr().err)
+    assert "training continues from 000000000008" in said
+    assert equal(checkpoint.load(out / "state" / f"{16:012d}")[0], own)
+
+
+def test_in_a_folder_that_is_refused_nothing_is_touched(
+    small_store: Path, small_network: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / ".notes.docx.1234567.tmp").write_text("mine")
+    with pytest.raises(UsageError, match="not empty and not a run"):
+        train(small_store, tmp_path, **small_network, **BRIEF)
+    (tmp_path / ".lock").write_text("mine")
+    with pytest.raises(UsageError, match=r"\.lock is no lock of EchoSweep"):
+        train(small_store, tmp_path, **small_network, **BRIEF)
+    assert names(tmp_path, "") == [".lock", ".notes.docx.1234567.tmp"]
+    assert (tmp_path / ".lock").read_text() == "mine"
+
+
 def harm(path: Path, damage: str) -> None:
     weights = path.with_suffix(".safetensors")
     if damage == "not finite":
