@@ -48,6 +48,7 @@ def prepare_user() -> None:
     A home that is there but cannot be written stays; matplotlib and Triton, which write to it, get
     a folder of their own.
     """
+    os.environ["MPLBACKEND"] = "agg"  # no picture is shown in a window
     if _name() is None:
         os.environ["LOGNAME"] = f"user-{os.getuid()}"  # the first that `getpass` looks at
     home = _home()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from echosweep import runs
 from echosweep.data.store import FrameStore
-from echosweep.errors import EchoSweepError
+from echosweep.errors import EchoSweepError, UsageError
 from echosweep.places import check_no_way_out
 from echosweep.reporting.study_checks import understood
 from echosweep.reporting.study_page import PAGE, write_study
@@ -28,16 +28,25 @@ def report(study: str | Path, out: str | Path | None = None) -> Path:
 
     Beside the page are every table as CSV, Tables 1 and 2 as LaTeX, every figure as PNG and PDF. A
     study that is not finished has a report too, which says what is missing. Raises UsageError where
-    no study is, EchoSweepError for a record that is damaged or missing.
+    no study is, or `out` holds other files, EchoSweepError for a record that is damaged or missing.
     """
     study = Path(study)
     folder = Path(out) if out else study / "report"
     check_no_way_out(study)
     found = read_study(study)
-    runs.check_writable(folder / PAGE, runs.PAGE)
+    if out:
+        _check_own(folder)
     with understood(study):
         pictures, notes = _pictures(found)
         return write_study(folder, found, pictures, notes)
+
+
+def _check_own(folder: Path) -> None:
+    """Raise UsageError unless the folder is new, empty or of a report: files are overwritten."""
+    page = folder / PAGE
+    runs.check_writable(page, runs.PAGE)
+    if not page.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds other files, and no report; choose an empty --out")
 
 
 def _pictures(study: Study) -> tuple[dict[str, Images], list[str]]:

@@ -89,7 +89,8 @@ def _report(out: Path) -> Path:
 
     page = out / "report" / PAGE
     records = [path.stat().st_mtime for path in (out / "stages").iterdir()]
-    return page if page.exists() and page.stat().st_mtime > max(records) else report(out)
+    whole = page.exists() and page.read_bytes().rstrip().endswith(b"</html>")
+    return page if whole and page.stat().st_mtime > max(records) else report(out)
 
 
 def read(

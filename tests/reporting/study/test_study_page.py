@@ -262,6 +262,15 @@ def test_the_papers_numbers_are_on_no_other_page(page: Any) -> None:
     assert "FID" not in page.text
 
 
+def test_a_folder_of_other_files_is_refused(tmp_path: Path, finished: Path) -> None:
+    (tmp_path / "table1.csv").write_text("mine")
+    with pytest.raises(UsageError, match="holds other files, and no report"):
+        report(finished, tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [
+        ("table1.csv", "mine")
+    ]
+
+
 def test_what_is_no_study_is_refused(tmp_path: Path, unfinished: Path) -> None:
     with pytest.raises(UsageError, match=r"is not a study: it has no study\.json"):
         report(tmp_path)
