@@ -22,6 +22,7 @@ import torch
 
 from echosweep import runs, stops
 from echosweep.build import build_discriminator, load_model, model_path
+from echosweep.commands.discriminator_record import PLOTS, facts_of_epoch, notes, plot
 from echosweep.commands.discriminator_split import Split, check_images, split_images, spread
 from echosweep.commands.run_folder import (
     claimed,
@@ -38,10 +39,8 @@ from echosweep.diffusion.discriminators import find_classifier
 from echosweep.distributed import World, agree, barrier, world
 from echosweep.environment import environment
 from echosweep.errors import EchoSweepError
-from echosweep.evaluation.sets import FEW_GROUPS, Side
-from echosweep.guides import published_interval
+from echosweep.evaluation.sets import Side
 from echosweep.progress import Progress, silent
-from echosweep.reporting import discriminator_figures, figures
 from echosweep.training import checkpoint
 from echosweep.training.batches import load_rows
 from echosweep.training.discriminator import (
@@ -57,9 +56,7 @@ from echosweep.training.loop import Step
 from echosweep.training.passes import go_on, out_of_memory, places_to_stop
 
 _SECONDS_BETWEEN_STATES = 300.0
-_HARM = 1.01  # more of the plain denoiser's error than that is no chance of the noise
 _STATES_KEPT = 2
-_PLOTS = ("loss.png", "accuracy.png")
 
 
 def discriminate(
@@ -278,7 +275,9 @@ class Run:
         if not math.isfinite(row["held_out"]["loss"]):
             raise self._diverged("the held-out loss was")
         tensors = self.state.discriminator.trained_state()
-        checkpoint.save(self._epoch(row["epoch"]), tensors, self._facts(row))
+        frozen = bool(self.state.discriminator.frozen_state())
+        facts = facts_of_epoch(row, self.config, self.guides, self.split, frozen)
+        checkpoint.save(self._epoch(row["epoch"]), tensors, facts | {"knows": self.knows})
         with (self.out / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         self.rows.append(row)
@@ -287,33 +286,13 @@ class Run:
     def _epoch(self, number: int) -> Path:
         return self.out / "epochs" / f"{number:04d}"
 
-    def _facts(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Return what guidance needs to know of an epoch's weights."""
-        return {
-            "kind": "discriminator",
-            "epoch": row["epoch"],
-            "config": self.config.model_dump(mode="json", exclude={"classifier"}),
-            "guides": self.guides,
-            "data": self.split.real.store.content,
-            "generated": self.split.generated.store.content,
-            "knows": self.knows,
-            "features": "../features" if self.state.discriminator.frozen_state() else None,
-            "accuracy": [
-                [level["sigma"], (level["real"] + level["generated"]) / 2]
-                for level in row["held_out"]["levels"]
-            ],
-            "best_weight": [
-                [level["sigma"], level["best_weight"]] for level in row["held_out"]["levels"]
-            ],
-        }
-
     def finish(self) -> dict[str, Any]:
         """Write the best epoch as DISC/model, and the figures, unless there; return the record."""
         path, best, epochs = self.out / "model", self.best, len(self.rows)
         before = checkpoint.read_facts(path) if (self.out / "model.json").exists() else {}
         current = (before.get("epoch"), before.get("epochs")) == (best["epoch"], epochs)
-        if not current or not all((self.out / name).exists() for name in _PLOTS):
-            self._plot(best["epoch"])  # first: the weights say that all is done
+        if not current or not all((self.out / name).exists() for name in PLOTS):
+            plot(self.out, self.rows, best["epoch"])  # first: the weights say that all is done
         if not current:
             tensors, facts = checkpoint.load(self._epoch(best["epoch"]))
             beside = {"features": facts["features"] and "features", "epochs": epochs}
@@ -323,37 +302,9 @@ class Run:
             "epochs": epochs,
             **best,
             "images": {name: side.describe() for name, side in self.split._asdict().items()},
-            "notes": list(self._notes(best)),
+            "notes": list(notes(self.out, self.rows, best, self.split.held_out_real)),
             "environment": environment(),
         }
-
-    def _plot(self, best: int) -> None:
-        loss = discriminator_figures.plot_loss(self.rows, best)
-        figures.save(loss, self.out / _PLOTS[0])
-        accuracy = discriminator_figures.plot_accuracy(self.rows, best, published_interval())
-        figures.save(accuracy, self.out / _PLOTS[1])
-
-    def _notes(self, best: dict[str, Any]) -> Iterator[str]:
-        """Yield what a reader must know of the numbers."""
-        if mended := sum(row["nonfinite"] > 0 for row in self.rows):
-            yield (
-                f"in {mended} of {len(self.rows)} epochs gradients were not finite and were mended "
-                f"(nonfinite in {self.out / 'metrics.jsonl'})"
-            )
-        patients = self.split.held_out_real.describe()["groups"]
-        if patients < FEW_GROUPS:
-            yield (
-                f"the held-out real images are of {patients} patients: whether others are told "
-                "from generated images as well cannot be said"
-            )
-        levels = best["held_out"]["levels"]
-        harmed = [level["sigma"] for level in levels if level["guided_error"] > _HARM]
-        if harmed:
-            yield (
-                "at w = 1 guidance denoises held-out real images worse than the model alone does "
-                f"at sigma {', '.join(f'{sigma:g}' for sigma in harmed)}: guide where it helps, "
-                "with --weighting error, or --guidance-min and --guidance-max"
-            )
 
 
 def _bad(step: Step) -> bool:
