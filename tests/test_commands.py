@@ -199,8 +199,13 @@ def test_a_folder_in_use_is_said_at_once_and_no_page_replaces_another_file(
     pages = {"evaluate": "evaluation.html", "utility": "utility.png"}
     with locks.locked(out), pytest.raises(UsageError, match="out is in use by another EchoSweep"):
         calls[command]()
-    page = out / pages.get(command, f"{command}.html")
-    page.write_text("mine")
-    with pytest.raises(UsageError, match=rf"{page.name} is there already, and is no"):
-        calls[command]()
-    assert [(path.name, path.read_text()) for path in out.iterdir()] == [(page.name, "mine")]
+    records = {"evaluate": "evaluation.json"}
+    for name in (
+        pages.get(command, f"{command}.html"),
+        records.get(command, f"{command}.json"),
+    ):
+        (out / name).write_text('{"mine": 1}')
+        with pytest.raises(UsageError, match=rf"{name} is there already, and is no"):
+            calls[command]()
+        assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, '{"mine": 1}')]
+        (out / name).unlink()

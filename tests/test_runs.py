@@ -66,6 +66,8 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "file" / "picture.png"):
         with pytest.raises(UsageError, match=f"{place} cannot be written"):
             runs.check_writable(place)
+    with pytest.raises(UsageError, match="is too long; choose a shorter one"):
+        runs.check_writable(tmp_path / f"{'x' * 240}.png")  # its temporary file would not fit
     runs.check_writable(tmp_path / "new" / "picture.png")
     assert (tmp_path / "new").is_dir()
 

@@ -29,6 +29,7 @@ from echosweep.text import printable
 PNG, PAGE = b"\x89PNG\r\n\x1a\n", b"<!doctype html>"  # how files begin that may be overwritten
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHUNK = 1 << 22
+_LONGEST_NAME = 255  # bytes, on every usual file system
 _MOST_RECORD, _MOST_LINES = 1 << 26, 1 << 30  # bytes of a record, and of all lines of a log
 
 
@@ -219,6 +220,8 @@ def check_writable(file: Path, start: bytes | None = None) -> None:
         file: The file to be written.
         start: How a file begins that may be overwritten; None: what it holds does not matter.
     """
+    if len(os.fsencode(temporary_path(file).name)) > _LONGEST_NAME:
+        raise UsageError(f"the name {file.name} is too long; choose a shorter one")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         found = file.lstat() if os.path.lexists(file) else None
@@ -233,6 +236,16 @@ def check_writable(file: Path, start: bytes | None = None) -> None:
             f"{file} is there already, and is no {kind}: it is not overwritten; choose another name"
         )
     remove_temporaries(file.parent, glob.escape(file.name))
+
+
+def check_record(file: Path) -> None:
+    """Raise UsageError if `file` cannot be written, or is there and is no record of a command."""
+    check_writable(file)
+    if file.exists() and b'"environment": {' not in file.read_bytes():
+        raise UsageError(
+            f"{file} is there already, and is no whole record of EchoSweep: it is not overwritten; "
+            "move it away, or choose another folder"
+        )
 
 
 def _begins(file: Path, start: bytes) -> bool:

@@ -99,7 +99,7 @@ def choose_epoch(
             drawing = Drawing(run, folder, task.num, seed, batch, peers)
             wanted = settings_of(found, sampling)
             there = count_drawn(wanted, drawing)
-            runs.check_writable(folder / "choice.json")
+            runs.check_record(folder / "choice.json")
             runs.check_writable(folder / "epochs.png", runs.PNG)
             if peers.rank == 0:
                 stack.enter_context(locks.locked(folder))

@@ -87,7 +87,7 @@ def copies(
             if drop:
                 _check_drop(Path(drop), made)
             folder = Path(out) if out else made.path.with_name(made.path.name + ".copies")
-            runs.check_writable(folder / "copies.json")
+            runs.check_record(folder / "copies.json")
             runs.check_writable(folder / "copies.html", runs.PAGE)
             if peers.rank == 0:
                 stack.enter_context(locks.locked(folder))

@@ -83,7 +83,7 @@ def evaluate(
             cache = runs.cache_folder(config.cache) if by_features else Path()
             folder = Path(out) if out else _beside(made) if chosen == list(METRICS) else None
             if folder:
-                runs.check_writable(folder / "evaluation.json")
+                runs.check_record(folder / "evaluation.json")
                 runs.check_writable(folder / "evaluation.html", runs.PAGE)
                 if peers.rank == 0:
                     stack.enter_context(locks.locked(folder))

@@ -87,7 +87,7 @@ def shift(
             check_folds(side, reference_side, repeats)
         folder = Path(out) if out else _beside(made["generated"])
         page = Path(html) if html else folder / "shift.html"
-        runs.check_writable(folder / "shift.json")
+        runs.check_record(folder / "shift.json")
         runs.check_writable(page, runs.PAGE)
     if peers.rank > 0:
         return None

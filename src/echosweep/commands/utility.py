@@ -69,7 +69,7 @@ def utility(
             made, real, label, num=num, test_split=test_split, teacher=teacher, seed=seed
         )
         folder = Path(out) if out else made.path.with_name(made.path.name + ".utility")
-        runs.check_writable(folder / "utility.json")
+        runs.check_record(folder / "utility.json")
         runs.check_writable(folder / "utility.png", runs.PNG)
     if peers.rank > 0:
         return None
