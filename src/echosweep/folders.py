@@ -160,8 +160,8 @@ def _check_ours(partial: Path, names: str) -> None:
     """Raise UsageError unless EchoSweep made the folder, and only what it makes is there."""
     if why := _why_foreign(partial, names):
         raise UsageError(
-            f"{partial} is not a folder that this EchoSweep began ({why}), so nothing in it is "
-            "touched; move it away, or choose another --out"
+            f"{partial} is not as EchoSweep left it ({why}), so nothing in it is touched; move "
+            "that away, or choose another --out"
         )
 
 

@@ -106,7 +106,8 @@ def _run(arguments: list[str]) -> int:
         return _fail(f"{error}{_FIXES.get(error.errno or 0, '')}", 1)
     except KeyboardInterrupt as stop:
         code = stop.exit_code if isinstance(stop, stops.Stopped) else 130
-        return _fail("stopped; run the same command again to continue", code)
+        print("stopped; run the same command again to continue", file=sys.stderr)
+        return code
     except Exception as error:
         return _fail(_explain(error), 1)
     return 0
@@ -144,6 +145,5 @@ def main() -> None:
     else:
         with stops.raised():
             code = _run(arguments)
-        if code in (75, 130):
-            stops.ignore()  # whoever signals twice means one stop, and reads its code
+        stops.ignore()  # the code is decided: a queue reads it, also where it signals twice
         sys.exit(code)

@@ -86,7 +86,7 @@ def sample(
     batch
         Images at a time; changes no image.
     grid
-        PNG of the first images.
+        PNG of the first images; an older PNG there is replaced, any other file is refused.
     device
         cpu, cuda, ...; default: a GPU where there is one.
     """

@@ -146,7 +146,11 @@ class Run:
                     if isinstance(error, stops.Stopped) or out_of_memory(error):
                         self._checkpoint()
                     raise
-        if self.peers.rank == 0 and not self.files.finished(self.state):
+        if self.peers.rank > 0:
+            return
+        if self.files.finished(self.state):
+            runs.note_finished(self.out)
+        else:
             self._check_finite()
             self._say(self.files.finish(self.state))
 

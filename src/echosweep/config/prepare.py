@@ -41,7 +41,7 @@ class PrepareConfig(Config):
     )
     folds: str = Field(
         "0-7/8/9",
-        description="EchoNet-Pediatric: its folds that are train, val and test",
+        description="EchoNet-Pediatric: which of its folds are train, val and test",
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of drawn splits")
 
@@ -82,7 +82,7 @@ class PrepareConfig(Config):
     max_megapixels: Positive = Field(64, description="leave out images of more pixels (millions)")
     max_frames: PositiveInt = Field(100_000, description="leave out videos of more frames")
     max_gigabytes: Positive = Field(
-        1, description="leave out compressed files that unfold to more memory"
+        1, description="leave out compressed files that need more memory when unpacked"
     )
 
     @field_validator("size", mode="before")

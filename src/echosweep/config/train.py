@@ -58,7 +58,9 @@ class TrainConfig(Config):
     warmup_kimg: Annotated[float, Field(ge=0)] = Field(
         500.0, description="linear learning rate warm-up (EDM used 10000)"
     )
-    ema_halflife_kimg: Positive = Field(500.0, description="half-life of the weights' average")
+    ema_halflife_kimg: Positive = Field(
+        500.0, description="half-life of the weights' average, in thousand images"
+    )
     ema_rampup: Annotated[float, Field(ge=0)] = Field(
         0.05, description="half-life is at most this share of the images seen; 0: no ramp-up"
     )

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from echosweep import folders, machine, runs
+from echosweep import folders, machine, places, runs
 from echosweep.config import PrepareConfig
 from echosweep.data.clip_frames import Decoded, Task
 from echosweep.data.decoding import decoded
@@ -75,12 +75,15 @@ def prepare(
     plan = make_plan(Path(source), options, Path(name_key) if name_key else None)
     _check_some(plan)
     _check_excluded(out, plan, {})
-    if preview:
-        write_preview(plan, Path(preview), workers)
     facts = _facts(plan)
     preparation = Preparation(options.size, options.channels, options.fit, options.filter)
     task = facts | {"preparation": asdict(preparation), "clips": _signature(plan.clips)}
-    if finished := find_finished(out, task):
+    finished = find_finished(out, task)
+    if not finished:
+        places.check_free(out)  # before pictures are written for nothing
+    if preview:
+        write_preview(plan, Path(preview), workers)
+    if finished:
         runs.note_finished(out)
         return finished
     with _disk_full_explained(out), StoreWriter(out, preparation, task) as writer:

@@ -23,6 +23,7 @@ from echosweep import bounded, folders, runs
 from echosweep.errors import EchoSweepError, UsageError
 
 FORMAT = 1
+_AGAIN = "copy the store again, or remove it and make it again"
 _MOST_BYTES = 1 << 29  # of videos.json
 INDEX_DTYPE = np.dtype([("video", "<i4"), ("frame", "<i4")])
 SPLITS = ("train", "val", "test")
@@ -97,7 +98,7 @@ class FrameStore:
         if not (path / MANIFEST).is_file():
             raise UsageError(_why_no_store(path))
         try:
-            manifest = runs.read_record(path / MANIFEST, "copy or prepare the store again")
+            manifest = runs.read_record(path / MANIFEST, _AGAIN)
             if manifest["format"] != FORMAT:
                 raise UsageError(
                     f"{path} has store format {manifest['format']}, this version reads {FORMAT}; "
@@ -107,7 +108,7 @@ class FrameStore:
                 if runs.sha256_file(path / name) != manifest["sha256"][name]:
                     raise EchoSweepError(
                         f"{path / name} does not match its SHA-256 in manifest.json: the file was "
-                        "changed or damaged; copy or prepare the store again"
+                        f"changed or damaged; {_AGAIN}"
                     )
             store = cls(path, manifest)
             store._check_agreement()
@@ -116,7 +117,7 @@ class FrameStore:
             raise
         except Exception as error:  # a damaged file can make a parser fail in any way
             raise EchoSweepError(
-                f"{path} is a damaged frame store ({error!r:.200}); copy or prepare it again"
+                f"{path} is a damaged frame store ({error!r:.200}); {_AGAIN}"
             ) from error
 
     def _check_agreement(self) -> None:
