@@ -69,7 +69,7 @@ def description(kimg: float) -> dict[str, object]:
 
 def hearts(folder: Path) -> FrameStore:
     """Return a store of phantom hearts."""
-    phantom(folder / "videos", 40, 16)
+    phantom(folder / "videos", videos=40, frames=16)
     return prepare(folder / "videos", folder / "hearts", size=32, every=2)
 
 

@@ -56,7 +56,7 @@ def rows(options: Options) -> list[Row]:
 
 def phantoms(folder: Path, count: int) -> Videos:
     """Return `count` videos in `folder`: copies of MADE phantoms of FRAMES frames."""
-    made = sorted((phantom(folder / "phantom", MADE, FRAMES) / "Videos").iterdir())
+    made = sorted((phantom(folder / "phantom", videos=MADE, frames=FRAMES) / "Videos").iterdir())
     source = folder / f"{count}"
     source.mkdir()
     paths = [Path(shutil.copy(made[i % MADE], source / f"{i}.avi")) for i in range(count)]

@@ -242,16 +242,16 @@ def test_stopped_again_and_again_it_continues(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num": 3}, "num 3 4 or more"),
+        ({"num": 3}, "num = 3: must be 4 or more"),
         ({"num": 1000}, r"--num 1000: half of them .* by video has 8 images; ask for at most 16"),
-        ({"splits": 0}, "splits 0"),
-        ({"batch": 0}, "batch 0"),
-        ({"seed": -1}, "seed -1"),
-        ({"stps": 3}, "option 'stps' is not known; did you mean 'steps'"),
+        ({"splits": 0}, "repeats = 0: must be above 0"),
+        ({"batch": 0}, "batch = 0: must be"),
+        ({"seed": -1}, "seed = -1: must be"),
+        ({"stps": 3}, "unknown option 'stps'; did you mean 'steps'"),
         ({"sampler": "ode", "S_churn": 3.0}, "'ode' has no S_churn"),
         ({"guidance": None, "w1": None}, "give --guidance"),
         ({"epochs": [1, 7, 9]}, r"--epochs 7,9: .* has epochs 1, 2, 3"),
-        ({"split": "tset"}, "'tset' is not one of train, val, test"),
+        ({"split": "tset"}, "split = 'tset': must be 'train'"),
         ({"features": "random,dinov2"}, "epochs are compared by one"),
         ({"features": ("dinov2",)}, "no DINOv2 weights"),
     ],
@@ -407,14 +407,14 @@ def test_the_command_prints_json_a_table_and_what_comes_next(
 ) -> None:
     out, record = chosen
     call = ["choose-epoch", small_run, "--guidance", disc, "--data", small_store, "--out", out]
-    more = ["--split", "val", "-n", 8, "--splits", 2, "--steps", 2, "--w1", 2]
+    more = ["--split", "val", "-n", 8, "--repeats", 2, "--steps", 2, "--w1", 2]
     words = [str(word) for word in [*call, *more, "--features", "random"]]
     app(words, result_action="return_value")
     printed = capsys.readouterr()
     assert json.loads(printed.out)["choice"] == record["choice"]
     assert "The leak" in printed.err
     assert "Next: echosweep sample" in printed.err
-    with pytest.raises(UsageError, match="--epochs 'all' must be numbers, as 1,5,10, or every"):
+    with pytest.raises(UsageError, match="epochs.0 = 'all': must be a whole number"):
         app([*words, "--epochs", "all"], exit_on_error=False)
 
 
@@ -430,7 +430,7 @@ def test_two_processes_choose_what_one_does(
     script.write_text(
         "import sys\nfrom echosweep.commands.choose_epoch import choose_epoch\n"
         "model, guidance, data, out = sys.argv[1:]\n"
-        "record = choose_epoch(model, guidance=guidance, data=data, out=out, num=8, splits=2,"
+        "record = choose_epoch(model, guidance=guidance, data=data, out=out, num=8, repeats=2,"
         " split='val', features='random', steps=2, w1=2.0, batch=2, device='cpu')\n"
         "sys.stdout.write('LEADS\\n' if record else 'FOLLOWS\\n')\n"  # whole: they share it
     )

@@ -47,7 +47,7 @@ def planted(hearts: FrameStore, tmp_path_factory: pytest.TempPathFactory) -> Fra
 
 
 def test_the_floor_by_video_is_above_the_floor_by_frame(hearts: FrameStore, tmp_path: Path) -> None:
-    record = floor(hearts.path, splits=3, plot=tmp_path / "floor.png", **QUICK)
+    record = floor(hearts.path, repeats=3, plot=tmp_path / "floor.png", **QUICK)
     assert record is not None
     assert json.loads(json.dumps(record)) == record
     by = record["floors"]["random-64"]["by"]
@@ -62,11 +62,11 @@ def test_the_floor_by_video_is_above_the_floor_by_frame(hearts: FrameStore, tmp_
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"by": ["patient"]}, "by 'patient' is not known"),
-        ({"num": 1}, "num 1 2 or more"),
+        ({"by": ["patient"]}, "by.0 = 'patient': must be 'frame' or 'video'"),
+        ({"num": 1}, "num = 1: must be 2 or more"),
         ({"num": 400}, r"--num 400: halves of .* have \d+ images"),
-        ({"split": "tset"}, "'tset' is not one of train, val, test"),
-        ({"seed": -1}, "seed -1"),
+        ({"split": "tset"}, "split = 'tset': must be 'train', 'val' or 'test'"),
+        ({"seed": -1}, "seed = -1: must be 0 or more"),
         ({"resize": "clean"}, "--resize belong to --features inception"),
     ],
 )
@@ -127,9 +127,9 @@ def test_equal_images_are_copies_whatever_the_rate(hearts: FrameStore, tmp_path:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rate": 0.0}, "rate 0.0 is not between 0 and 1"),
+        ({"rate": 0.0}, "rate = 0.0: must be above 0"),
         ({"rate": 1e-4}, "held-out images cannot show a rate of 0.0001; give at least 10000"),
-        ({"memory_gb": 0}, "--memory-gb 0"),
+        ({"memory_gb": 0}, "memory_gb = 0: must be above 0"),
         ({"holdout_split": "train"}, "'train' cannot be trained on and held out"),
         ({"features": "random,efficientnet-lite0"}, "compared by one"),
     ],

@@ -11,7 +11,7 @@ import torch
 
 from echosweep import load_model, runs, sample
 from echosweep.build import build_denoiser
-from echosweep.cli.ema import ema as ema_on_the_command_line
+from echosweep.cli.models import ema as ema_on_the_command_line
 from echosweep.commands.ema import ema
 from echosweep.commands.train import train
 from echosweep.config import TrainConfig
@@ -233,10 +233,13 @@ def test_a_damaged_file_is_named_and_can_be_left_out(run: Path, tmp_path: Path) 
     file.write_bytes(data)
     out = tmp_path / "made.safetensors"
     with pytest.raises(
-        EchoSweepError, match=r"120\.safetensors is .* remove 0+120\.json to do without"
+        EchoSweepError, match=r"120\.safetensors is .* remove 0+120\.json and .* to do without"
     ):
         ema(damaged, 0.1, out)
     file.with_suffix(".json").unlink()
+    with pytest.raises(EchoSweepError, match=r"120\.safetensors lacks its JSON"):
+        ema(damaged, 0.1, out)
+    file.unlink()
     assert checkpoint.read_facts(ema(damaged, 0.1, out).with_suffix(""))["ema"]["points"] == 19
 
 
@@ -244,5 +247,5 @@ def test_the_command_says_what_comes_next(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "made.safetensors"
-    ema_on_the_command_line(run, length=0.1, out=out)
+    ema_on_the_command_line(run, out=out, options={"length": 0.1})
     assert f"echosweep sample {out}" in capsys.readouterr().out

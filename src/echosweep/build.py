@@ -81,13 +81,13 @@ def build_sampler(config: SampleConfig, framework: Framework) -> Sampler:
     return partial(SAMPLERS[config.sampler], num_steps=config.steps, **given)
 
 
-def build_extractors(config: FeatureConfig) -> list[Extractor]:
+def build_extractors(config: FeatureConfig, device: str | None = None) -> list[Extractor]:
     """Return the feature extractors of a config, their weights read.
 
     Raises UsageError for missing weights, or an option that an extractor or the device has not.
     """
     chosen, precision = config.chosen, config.feature_precision
-    if precision == "fp16" and pick_device(config.device).type == "cpu":
+    if precision == "fp16" and pick_device(device).type == "cpu":
         raise UsageError(
             "--feature-precision fp16 needs a GPU: a CPU would be slower; leave it out"
         )
@@ -100,7 +100,7 @@ def build_extractors(config: FeatureConfig) -> list[Extractor]:
                 # With several, the width is Inception's: the others have one only.
                 dims=config.dims if name == "inception" or len(chosen) == 1 else None,
                 allow_unknown_weights=config.allow_unknown_weights,
-                device=config.device,
+                device=device,
             )
         )
         for name in chosen

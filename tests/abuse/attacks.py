@@ -265,7 +265,7 @@ def _root(place: Place) -> str:
 
 @attack("--plot over a file of another kind")
 def _plot(place: Place) -> str:
-    return f"floor {{w}}/store --features random --splits 2 --plot {place.canary}/a"
+    return f"floor {{w}}/store --features random --repeats 2 --plot {place.canary}/a"
 
 
 @attack("OUT.partial is a folder of the user's")

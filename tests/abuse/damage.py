@@ -39,7 +39,7 @@ _SAMPLE = "sample {w}/run --out %s/made -n 24 STEPS"
 _EVALUATE = "evaluate %s %s --features random --metrics frechet,kid --out {out}/found"
 _SHIFT = "shift {w}/made {w}/store --classifiers linear --epochs 2 --out %s/shift"
 _CHOOSE = (
-    "choose-epoch {w}/run --data {w}/store --out %s/choice -n 8 --splits 2 --guidance {w}/disc "
+    "choose-epoch {w}/run --data {w}/store --out %s/choice -n 8 --repeats 2 --guidance {w}/disc "
     "--features random STEPS"
 )
 

@@ -59,7 +59,7 @@ READERS: dict[str, tuple[Callable[[Bench, Path], None], str, str]] = {
     **{kind: (_made(kind), _PREPARE + kind, "*") for kind in MAKERS},
     "table": (_table, _PREPARE + "folder", "*.csv"),
     "weights": (_copy("run"), "sample {it} --out {out}/made -n 2 --steps 2", "model.*"),
-    "store": (_copy("store"), "floor {it} --features random --splits 2", "*"),
+    "store": (_copy("store"), "floor {it} --features random --repeats 2", "*"),
     "discriminator": (
         *(_copy("disc"), "sample {w}/run --guidance {it} --out {out}/made -n 2 --steps 2", "*"),
     ),

@@ -103,14 +103,12 @@ def _inject(fault: Fault) -> None:
     import torch
     from torch.optim import optimizer as optimizers
 
-    passes, optimizer_steps, seen = 0, 0, set[torch.nn.Parameter]()
-    backward = torch.Tensor.backward
+    optimizer_steps, seen = 0, set[torch.nn.Parameter]()
+    backward = torch.autograd.backward  # that of a tensor calls it too
 
-    def spoilt(self: torch.Tensor, *args: Any, **more: Any) -> None:
-        nonlocal passes
-        passes += 1
+    def spoilt(loss: torch.Tensor, *args: Any, **more: Any) -> None:
         hit = optimizer_steps in fault.steps
-        backward(self * fault.value if hit and fault.where == "loss" else self, *args, **more)
+        backward(loss * fault.value if hit and fault.where == "loss" else loss, *args, **more)
         if hit and fault.where == "gradient":
             for weight in seen:
                 if weight.grad is not None:
@@ -125,7 +123,7 @@ def _inject(fault: Fault) -> None:
                 optimizer.param_groups[0]["params"][0].view(-1)[0] = fault.value
         optimizer_steps += 1
 
-    torch.Tensor.backward = spoilt  # type: ignore[method-assign]
+    torch.autograd.backward = spoilt
     optimizers.register_optimizer_step_post_hook(after)
 
 

@@ -112,7 +112,7 @@ def _trials(bench: Bench, case: Path, count: int) -> None:
             {"name": "many", "space": {"sample.rho": [1 + n / 100 for n in range(count)]}},
         ],
     }
-    recipe["base"]["sample"] = {"steps": 1}  # type: ignore[index]
+    recipe["base"]["sample"] = {"steps": 2}  # type: ignore[index]
     (case / "many.yaml").write_text(yaml.safe_dump(recipe))
     study(str(case / "many.yaml"), case / "study", data=bench.inputs / "store")
     records = [json.loads(path.read_bytes()) for path in (case / "study" / "stages").iterdir()]

@@ -27,14 +27,14 @@ COMMANDS = {
     "ema": "ema {w}/run --length 0.1 --out {out}/ema.safetensors",
     "discriminate": "discriminate --data {w}/store --generated {w}/made --model {w}/run "
     "--out {out}/disc --epochs 2 --batch 8 --held-out 4",
-    "choose-epoch": "choose-epoch {w}/run --data {w}/store --out {out}/choice -n 8 --splits 2 "
+    "choose-epoch": "choose-epoch {w}/run --data {w}/store --out {out}/choice -n 8 --repeats 2 "
     "--guidance {w}/disc --features random STEPS",
     "evaluate": "evaluate {w}/made {w}/store --metrics all --features random --out {out}/found",
-    "floor": "floor {w}/store --features random --splits 2 --plot {out}/floor.png",
+    "floor": "floor {w}/store --features random --repeats 2 --plot {out}/floor.png",
     "copies": "copies {w}/made {w}/store --features random --rate 0.1 --out {out}/copies "
     "--drop {out}/kept",
     "shift": "shift {w}/made {w}/store --classifiers linear --epochs 2 --out {out}/shift",
-    "utility": "utility {w}/made {w}/store --label EF --teacher --classifier linear --epochs 2 "
+    "utility": "utility {w}/made {w}/store --label EF --teacher --network linear --epochs 2 "
     "--repeats 1 --out {out}/utility",
 }
 _SHORT = {"TRAIN": TRAIN, "STEPS": STEPS}

@@ -27,6 +27,7 @@ from echosweep.data.phantom_scene import Renderer, Scene
 from echosweep.errors import UsageError
 
 VIDEOS, FRAMES, SIZE = 8, 24, 64
+MADE = {"videos": VIDEOS, "frames": FRAMES, "size": SIZE, "seed": 3}
 SECTOR = Sector(
     size=112, radius=90, half_angle=0.7, depth=15, focus=7, beam_width=0.021, pulse_length=0.15
 )
@@ -34,7 +35,7 @@ SECTOR = Sector(
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return phantom(tmp_path_factory.mktemp("phantom") / "out", VIDEOS, FRAMES, SIZE, seed=3)
+    return phantom(tmp_path_factory.mktemp("phantom") / "out", **MADE)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -391,7 +392,7 @@ def test_workers_and_interruptions_change_no_byte(
 ) -> None:
     before = digests(made)
     monkeypatch.setattr(module, "_FEW_FRAMES", 0)
-    other = phantom(tmp_path / "two", VIDEOS, FRAMES, SIZE, seed=3, workers=2)
+    other = phantom(tmp_path / "two", **MADE, workers=2)
     assert digests(other) == before
     first, second, *_ = sorted((other / "Videos").iterdir())
     kept = first.stat().st_mtime_ns
@@ -400,7 +401,13 @@ def test_workers_and_interruptions_change_no_byte(
     (other / "FileList.csv").unlink()
     calls = []
     phantom(
-        other, VIDEOS, FRAMES, SIZE, seed=3, workers=1, progress=lambda *call: calls.append(call)
+        other,
+        videos=VIDEOS,
+        frames=FRAMES,
+        size=SIZE,
+        seed=3,
+        workers=1,
+        progress=lambda *call: calls.append(call),
     )
     assert digests(other) == before
     assert first.stat().st_mtime_ns == kept
@@ -410,7 +417,7 @@ def test_workers_and_interruptions_change_no_byte(
 def test_what_a_kill_leaves_is_gone_on_with_and_what_is_linked_refused(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = partial(phantom, tmp_path / "out", VIDEOS, FRAMES, SIZE, seed=3, workers=1)
+    call = partial(phantom, tmp_path / "out", **MADE, workers=1)
     shutil.copytree(made, tmp_path / "out")
     names = (".lock", ".FileList.csv.0a1b2c3d.1.tmp", "Videos/.a.avi.1.tmp")
     for name in names:
@@ -423,7 +430,9 @@ def test_what_a_kill_leaves_is_gone_on_with_and_what_is_linked_refused(
     (tmp_path / "begun").mkdir()
     for name in (".lock", ".phantom.json.0a1b2c3d.1.tmp"):  # killed before it is there
         (tmp_path / "begun" / name).touch()
-    assert sorted(path.name for path in phantom(tmp_path / "begun", 1, 1, 32).iterdir()) == [
+    assert sorted(
+        path.name for path in phantom(tmp_path / "begun", videos=1, frames=1, size=32).iterdir()
+    ) == [
         *("FileList.csv", "Videos", "VolumeTracings.csv", "phantom.json"),
     ]
     (tmp_path / "out" / "Videos").rename(tmp_path / "theirs")
@@ -440,7 +449,8 @@ def test_workers_end_with_a_killed_run(tmp_path: Path) -> None:
         "import sys\n"
         "from echosweep.data.phantom import phantom\n"
         "if __name__ == '__main__':\n"
-        "    phantom(sys.argv[1], 400, 64, workers=2, progress=lambda *done: print(*done))\n"
+        "    show = lambda *done: print(*done)\n"
+        "    phantom(sys.argv[1], videos=400, frames=64, workers=2, progress=show)\n"
     )
     (tmp_path / "run.py").write_text(code)
     command = [sys.executable, "-u", str(tmp_path / "run.py"), str(tmp_path / "out")]
@@ -453,7 +463,7 @@ def test_workers_end_with_a_killed_run(tmp_path: Path) -> None:
 
 
 def test_a_video_depends_on_its_own_number_only(made: Path, tmp_path: Path) -> None:
-    few = phantom(tmp_path / "few", 2, FRAMES, SIZE, seed=3)
+    few = phantom(tmp_path / "few", videos=2, frames=FRAMES, size=SIZE, seed=3)
     for path in (few / "Videos").iterdir():
         assert path.read_bytes() == (made / "Videos" / path.name).read_bytes()
     keys = ("FileName", "EF", "ESV", "EDV", "FPS")
@@ -492,35 +502,35 @@ def test_one_frame_is_traced_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"frames": 0}, "--frames 0"),
-        ({"videos": -1}, "--videos -1"),
-        ({"size": 30}, "--size 30 .* nearest is 32"),
-        ({"size": 100_000}, "--size 100000 .* nearest is 1024"),
-        ({"size": 65}, "--size 65 .* nearest is 66"),
-        ({"seed": -2}, "--seed -2"),
-        ({"workers": 0}, "--workers 0"),
+        ({"frames": 0}, "frames = 0: must be"),
+        ({"videos": -1}, "videos = -1: must be"),
+        ({"size": 30}, "size = 30: must be 32 or more"),
+        ({"size": 100_000}, "size = 100000: must be 1024 or less"),
+        ({"size": 65}, "size = 65: must be a multiple of 2"),
+        ({"seed": -2}, "seed = -2: must be"),
+        ({"workers": 0}, "workers = 0: must be"),
     ],
 )
 def test_a_wrong_number_is_named_before_anything_is_written(
     tmp_path: Path, wrong: dict[str, int], words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        phantom(tmp_path / "out", **wrong)  # type: ignore[arg-type]
+        phantom(tmp_path / "out", **wrong)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(made: Path, tmp_path: Path) -> None:
     before = digests(made)
     with pytest.raises(UsageError, match=f"seed 3 .now 4.*frames {FRAMES}|frames {FRAMES} .now 9"):
-        phantom(made, VIDEOS, 9, SIZE, seed=4)
+        phantom(made, videos=VIDEOS, frames=9, size=SIZE, seed=4)
     assert digests(made) == before
     (tmp_path / "mine.txt").write_text("a thesis")
     with pytest.raises(UsageError, match="holds something else"):
-        phantom(tmp_path, 1, 1, 32)
+        phantom(tmp_path, videos=1, frames=1, size=32)
     with pytest.raises(UsageError, match="is a file"):
-        phantom(tmp_path / "mine.txt", 1, 1, 32)
+        phantom(tmp_path / "mine.txt", videos=1, frames=1, size=32)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     damaged = shutil.copytree(made, tmp_path / "copy")
     (damaged / "phantom.json").write_text("{")
     with pytest.raises(UsageError, match="damaged"):
-        phantom(damaged, VIDEOS, FRAMES, SIZE, seed=3)
+        phantom(damaged, **MADE)

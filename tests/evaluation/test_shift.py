@@ -139,7 +139,12 @@ def test_fits_are_done_once_and_damaged_files_again(
     files[0].write_bytes(files[0].read_bytes()[:100])
     mended = ask()
     assert calls[0] == (total // 2, total)
-    for other in (again, mended):
+    swapped = [file.read_bytes() for file in files]
+    for file, content in zip(files, swapped[::-1], strict=True):
+        file.write_bytes(content)
+    in_order = ask()
+    assert calls[0] == (0, total)  # neither is taken for the other
+    for other in (again, mended, in_order):
         for one, same in zip(first, other, strict=True):
             np.testing.assert_array_equal(one.generated, same.generated)
             np.testing.assert_array_equal(one.slope, same.slope)
@@ -229,12 +234,12 @@ def test_images_that_were_trained_on_are_said(real: FrameStore, tmp_path: Path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"classifiers": ["vgg"]}, "classifier 'vgg' is not known"),
-        ({"epochs": 0}, "--epochs 0 is not 1 or more"),
-        ({"batch": 1}, "--batch 1 is not 2 or more"),
-        ({"repeats": 0}, "--repeats 0 is not 1 or more"),
+        ({"classifiers": ["vgg"]}, "classifiers 'vgg' is not known"),
+        ({"epochs": 0}, "epochs = 0: must be above 0"),
+        ({"batch": 1}, "batch = 1: must be 2 or more"),
+        ({"repeats": 0}, "repeats = 0: must be above 0"),
         ({"repeats": 11}, "--repeats 11: there are only 10 parts"),
-        ({"lr": 0.0}, "--lr 0.0 is not between 0 and 1"),
+        ({"lr": 0.0}, "lr = 0.0: must be above 0"),
         ({"num": 500}, "--num 500"),
         ({"split": "test"}, "no image in split 'test'"),
         ({"device": "tpu"}, "device 'tpu' cannot be used"),

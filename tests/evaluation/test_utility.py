@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from echosweep.cli.classifiers import utility as command
+from echosweep.cli.measures import utility as command
 from echosweep.commands.utility import utility
 from echosweep.data.store import FrameStore, Preparation, Video
 from echosweep.data.writer import write_store
@@ -32,7 +32,7 @@ from echosweep.evaluation.utility_scores import (
 from echosweep.evaluation.utility_task import Task
 
 SIZE = 16
-QUICK = {"classifier": "linear", "epochs": 8, "lr": 1e-2, "batch": 12, "repeats": 2}
+QUICK = {"network": "linear", "epochs": 8, "lr": 1e-2, "batch": 12, "repeats": 2}
 Split = tuple[str, int]
 
 
@@ -457,7 +457,7 @@ def test_a_generator_that_saw_the_test_is_warned_of(
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": 0}, {"repeats": 0}, {"batch": 1}, {"lr": 0.0}, {"seed": -1}, {"classifier": "vit"}],
+    [{"epochs": 0}, {"repeats": 0}, {"batch": 1}, {"lr": 0.0}, {"seed": -1}, {"network": "vit"}],
 )
 def test_wrong_settings_are_refused(make: Any, real: FrameStore, wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=rf"{next(iter(wrong))} "):
@@ -468,7 +468,8 @@ def test_the_command_prints_the_record(
     make: Any, real: FrameStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = make([("train", 4)], 13)
-    command(made.path, real.path, label="EF", classifier="linear", epochs=1, out=tmp_path)
+    options = {"label": "EF", "network": "linear", "epochs": 1, "out": tmp_path}
+    command(made.path, real.path, options=options)
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "utility.json").read_bytes())
     assert printed["score"] == "R^2"

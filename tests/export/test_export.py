@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from echosweep import load_model, prepare, sample
-from echosweep.cli.export import export as command
+from echosweep.cli.study import export as command
 from echosweep.commands.export import export
 from echosweep.config import SampleConfig, TrainConfig
 from echosweep.data.store import FrameStore
@@ -155,7 +155,7 @@ def test_fewer_images_are_the_first_ones(plain_study: Path, images: Any, tmp_pat
 
 KILLED = """
 import contextlib, os, sys
-from echosweep.cli.export import export as command
+from echosweep.cli.study import export as command
 from echosweep.commands.export import export
 
 @contextlib.contextmanager
@@ -192,9 +192,9 @@ def test_what_a_kill_cut_is_made_whole(plain_study: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"formats": ("pgn",)}, r"format 'pgn' is not known; did you mean 'png'"),
-        ({"formats": ()}, "format '' is not known"),
-        ({"num": 0}, "--num 0: 1 to 21 images"),
+        ({"formats": ("pgn",)}, r"formats 'pgn' is not known; did you mean 'png'"),
+        ({"formats": ()}, "formats = .*: must be a list of at least 1"),
+        ({"num": 0}, "num = 0: must be above 0"),
         ({"num": 22}, "--num 22: 1 to 21 images"),
     ],
 )
@@ -280,7 +280,7 @@ def test_the_command_says_where_to_begin(
     plain_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    command(plain_study, out=out, formats="png,store", num=2)
+    command(plain_study, out=out, options={"formats": "png,store", "num": 2})
     said = capsys.readouterr()
     assert said.out == f"{out}: read {out / 'README.md'} before you share it\n"
     assert "png: 2/2" in said.err

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echosweep.config import StudyOptions
 from echosweep.errors import UsageError
 from echosweep.published import INCEPTION
 from echosweep.study.candidate import Candidate
@@ -54,7 +55,7 @@ def test_a_recipe_file_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_an_exhaustive_recipe_prunes_nothing() -> None:
     strategies = {
         name: stage.strategy
-        for name, stage in check(read("demo", exhaustive=True)).items()
+        for name, stage in check(read("demo", StudyOptions(exhaustive=True))).items()
         if hasattr(stage, "strategy")
     }
     assert strategies["networks"] == "grid"

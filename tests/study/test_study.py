@@ -119,7 +119,7 @@ def test_guidance_averages_and_the_end_go_through_all_stages(
     }
     guide = {"set": {"sample.guidance": "discriminator"}, "baseline": True}
     stages = [
-        {"name": "floor", "stage": "floor", "splits": 2},
+        {"name": "floor", "stage": "floor", "repeats": 2},
         {
             "name": "networks",
             "space": {"train.lr": [5e-3, 1e-3, 1e-4]},

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from echosweep.commands.sample import sample
-from echosweep.config import FeatureConfig
+from echosweep.config import FeatureOptions
 from echosweep.data.store import FrameStore
 from echosweep.distributed import MEETING
 from echosweep.progress import hidden
@@ -52,7 +52,7 @@ def test_several_processes_train_and_draw_what_one_draws(
 ) -> None:
     study, trials = small_study
     candidate = Candidate.make(trials[0].params["candidate"])
-    workshop = Workshop(study, small_store, FeatureConfig(), 2, hidden)
+    workshop = Workshop(study, small_store, FeatureOptions(), 2, hidden)
     with _listening() as heard:
         together = FrameStore.open(workshop.images(candidate, 10, 3))
     assert heard
@@ -68,7 +68,7 @@ def test_a_smaller_budget_asked_for_later_is_trained_aside(
     small_study: tuple[Path, list[Trial]], small_store: Path
 ) -> None:
     study, trials = small_study
-    workshop = Workshop(study, small_store, FeatureConfig(), 1, hidden)
+    workshop = Workshop(study, small_store, FeatureOptions(), 1, hidden)
     whole = Candidate.make(trials[0].params["candidate"])
     half = whole.changed({"train.total_kimg": 0.08})
     kept = workshop.weights(whole).with_suffix(".safetensors").read_bytes()

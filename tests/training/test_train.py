@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from echosweep import runs, stops
 from echosweep.build import load_model
+from echosweep.commands import run_folder
 from echosweep.commands.train import plan, train
 from echosweep.config import TrainConfig
 from echosweep.data.store import FrameStore, Preparation, Video
@@ -261,6 +262,27 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     harm(first, damage)
     with pytest.raises(EchoSweepError, match=rf"none before it.*remove {out} to begin"):
         train(small_store, out, **BRIEF, **small_network)
+
+
+def test_a_checkpoint_without_its_json_is_named_and_one_too_many_removed(
+    small_store: Path,
+    two_states: Path,
+    small_network: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = shutil.copytree(two_states, tmp_path / "run")
+    (first, last), oldest = run_folder.states(out), out / "state" / f"{4:012d}"
+    for suffix in (".json", ".safetensors"):
+        shutil.copy(first.with_suffix(suffix), oldest.with_suffix(suffix))
+    last.with_suffix(".json").unlink()
+    train(small_store, out, **BRIEF, **small_network)
+    assert f"{last}.safetensors lacks its JSON, so it was removed" in capsys.readouterr().err
+    assert run_folder.states(out) == [first, last]
+    for suffix in (".json", ".safetensors"):  # killed before the oldest of three was removed
+        shutil.copy(first.with_suffix(suffix), oldest.with_suffix(suffix))
+    train(small_store, out, **BRIEF, **small_network)
+    assert run_folder.states(out) == [first, last]
 
 
 def test_a_checkpoint_of_another_run_is_passed_over(

@@ -11,35 +11,24 @@ import errno
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group
 
 from echosweep import __version__, stops, streams
-from echosweep.cli.classifiers import shift, utility
 from echosweep.cli.data import phantom, prepare
-from echosweep.cli.ema import ema
-from echosweep.cli.export import export
 from echosweep.cli.guidance import choose_epoch, discriminate
-from echosweep.cli.measures import copies, evaluate, floor
-from echosweep.cli.models import sample, train
-from echosweep.cli.options import print_json
-from echosweep.cli.report import report
-from echosweep.cli.study import study
+from echosweep.cli.measures import copies, evaluate, floor, shift, utility
+from echosweep.cli.models import ema, sample, train
+from echosweep.cli.options import AsJson, print_json
+from echosweep.cli.study import export, report, study
 from echosweep.errors import EchoSweepError
 from echosweep.places import prepare_user
 from echosweep.runs import NO_SPACE
 from echosweep.text import printable
 
 
-def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
-    """Say what this machine has and lacks, and the fix for each lack.
-
-    Parameters
-    ----------
-    as_json
-        Print JSON instead of a table.
-    """
+def doctor(*, as_json: AsJson = False) -> None:
+    """Say what this machine has and lacks, and the fix for each lack."""
     from echosweep.commands.doctor import examine, print_table
 
     findings = examine()

@@ -2,26 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from echosweep.cli.options import Discriminate, Features, Many, Sample, print_json, read_config
-from echosweep.config import DiscriminatorConfig, FeatureConfig, SampleConfig
-from echosweep.errors import UsageError
+import echosweep
+from echosweep.cli.options import Details, prepare_process, print_json, takes, without_details
+from echosweep.config import ChooseEpochOptions, DiscriminateOptions
 from echosweep.progress import bar
 from echosweep.runs import command_line
 
 
+@takes(DiscriminateOptions)
 def discriminate(
-    *,
-    data: Path,
-    generated: Path,
-    model: Path,
-    out: Path,
-    config: Path | None = None,
-    options: Discriminate = {},  # noqa: B006
-    device: str | None = None,
+    *, data: Path, generated: Path, model: Path, out: Path, options: DiscriminateOptions
 ) -> None:
     """Train a discriminator that guides a model. Interrupted, the same command continues.
 
@@ -35,19 +26,12 @@ def discriminate(
         Run folder of the model to guide, or a snapshot's .safetensors file in it.
     out
         Folder to make: weights of every epoch, log, accuracy by noise level.
-    config
-        YAML file with any of the options below, as OUT/config.yaml; options given here win.
-    device
-        cpu, cuda, cuda:1, ...; default: a GPU where there is one.
     """
-    from echosweep.commands.discriminate import discriminate as run
-    from echosweep.compute import prepare_process
-
     prepare_process()
-
-    settings = read_config(DiscriminatorConfig, config, options)
     with bar("discriminate", "images") as progress:
-        record = run(data, generated, model, out, config=settings, device=device, progress=progress)
+        record = echosweep.discriminate(
+            data, generated, model, out, config=options, progress=progress
+        )
     if record:
         for note in record["notes"]:
             print(f"note: {note}", file=sys.stderr)
@@ -59,21 +43,9 @@ def discriminate(
         )
 
 
+@takes(ChooseEpochOptions)
 def choose_epoch(
-    model: Path,
-    /,
-    *,
-    data: Path,
-    out: Path,
-    num: Annotated[int | None, Parameter(name=["--num", "-n"])] = None,
-    seed: int = 1_000_000,
-    splits: int = 10,
-    split: str | None = None,
-    epochs: str = "every",
-    batch: int = 64,
-    details: Annotated[bool, Many] = False,
-    sampling: Sample = {},  # noqa: B006
-    options: Features = {},  # noqa: B006
+    model: Path, /, *, data: Path, out: Path, options: ChooseEpochOptions, details: Details = False
 ) -> None:
     """Choose the epoch of a discriminator (--guidance DISC) without a leak; JSON on stdout.
 
@@ -88,51 +60,11 @@ def choose_epoch(
         Frame store of real images, best of patients that no training saw.
     out
         Folder for the images of each epoch, choice.json and epochs.png.
-    num
-        Images of each epoch, half of them to choose and half to report; default: as many as DATA
-        has for its halves, at most 50,000. More take over those that are there.
-    seed
-        Image i has seed SEED + i. The default is beyond the seeds of a discriminator's training.
-    splits
-        How often patients and seeds are halved.
-    split
-        Split of DATA: train, val or test; default: all.
-    epochs
-        Epochs to choose from, as 1,5,10; or every.
-    batch
-        Images drawn at a time; changes no image.
-    details
-        Print the distance of every half too, as choice.json has them.
     """
-    from echosweep.commands.choose_epoch import choose_epoch as run
     from echosweep.commands.epoch_record import print_table
-    from echosweep.compute import prepare_process
 
     prepare_process()
-
-    record = run(
-        model,
-        data=data,
-        out=out,
-        num=num,
-        seed=seed,
-        splits=splits,
-        split=split,
-        epochs=_parse_epochs(epochs),
-        batch=batch,
-        sampling=SampleConfig.make(sampling),
-        config=FeatureConfig.make(options),
-        show=bar,
-    )
+    record = echosweep.choose_epoch(model, data=data, out=out, config=options, show=bar)
     if record:
         print_table(record)
-        print_json(record if details else {k: v for k, v in record.items() if k != "details"})
-
-
-def _parse_epochs(text: str) -> list[int] | None:
-    if text == "every":
-        return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--epochs {text!r} must be numbers, as 1,5,10, or every") from None
+        print_json(without_details(record, details))

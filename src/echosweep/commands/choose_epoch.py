@@ -27,7 +27,7 @@ from echosweep.commands.epoch_images import (
 )
 from echosweep.commands.epoch_record import findings, floor_record, next_command, warnings
 from echosweep.commands.evaluate import with_features
-from echosweep.config import FeatureConfig, SampleConfig, check_choice
+from echosweep.config import ChooseEpochOptions, Config, SampleConfig
 from echosweep.data.provenance import Knowledge, Seen, check_real, count_seen
 from echosweep.data.store import FrameStore
 from echosweep.distributed import world
@@ -52,7 +52,7 @@ class Task(NamedTuple):
     reference: Side
     by: str
     num: int
-    splits: int
+    repeats: int
     seed: int
 
 
@@ -61,54 +61,54 @@ def choose_epoch(
     *,
     data: str | Path,
     out: str | Path,
-    num: int | None = None,
-    seed: int = FIRST_SEED,
-    splits: int = 10,
-    split: str | None = None,
-    epochs: Sequence[int] | None = None,
-    batch: int = 64,
-    sampling: SampleConfig | None = None,
-    config: FeatureConfig | None = None,
+    config: Config | None = None,
     show: Show = hidden,
-    **settings: Any,
+    **options: Any,
 ) -> dict[str, Any] | None:
     """Return which epoch of a discriminator guides `model` best, and how good that is, as JSON.
 
-    data: real images, prepared as those that the model was trained on. out: a folder for the images
-    of each epoch (frame stores), choice.json and epochs.png; the same call continues, and one with
-    a larger `num` draws only the rest. num: images of each epoch; half of the seeds chooses, the
-    other half reports; None for as many as the halves of `data` have, at most 50,000. seed: of the
-    first image, and of the splits. splits: how often patients and seeds are halved. split: of
-    `data`. epochs: to choose from; None for every one. batch: images drawn at a time; changes no
-    image. settings: fields of SampleConfig (guidance: the discriminator's folder) and of
-    FeatureConfig, on top of `sampling` and `config`; images are compared by one extractor.
-
     The record: choice, unguided, difference, verdict, floor, epochs, metric, n, by, next, warnings,
-    features, provenance. Under `torchrun` processes share images and features, and only the first
-    returns it. Raises UsageError for what does not fit, before the first image.
+    features, provenance. The same call continues, and one with a larger `num` draws only the rest.
+    Under `torchrun` processes share images and features, and only the first returns the record.
+
+    Args:
+        model: The run that is guided, or a snapshot in it.
+        data: Frame store of real images, prepared as those that the model was trained on.
+        out: Folder for the images of each epoch (frame stores), choice.json and epochs.png.
+        config: A ChooseEpochOptions, or the SampleConfig or FeatureConfig to use.
+        show: Makes progress bars.
+        options: Fields of ChooseEpochOptions (guidance: the discriminator's folder; num, seed,
+            repeats, epochs, steps, features, ...), on top of `config`.
+
+    Raises:
+        UsageError: For what does not fit, before the first image.
     """
-    sampling, config = _configs(sampling, config, settings)
-    _check_numbers(num, seed, splits, batch)
+    wanted = ChooseEpochOptions.merge(config, options)
+    sampling, seed = wanted.part(SampleConfig), wanted.seed
     run, folder = Path(model), Path(out)
     with contextlib.ExitStack() as stack:
-        with world(config.device) as peers:
-            found = find_epochs(_discriminator(sampling), epochs)
+        with world(wanted.device) as peers:
+            found = find_epochs(wanted.guidance or run, wanted.epochs)
             check_epochs(found, run)
-            task = _task(data, run, split, num, splits, seed)
-            extractor, cache = _extractor(config), runs.cache_folder(config.cache)
-            drawing = Drawing(run, folder, task.num, seed, batch, peers)
-            wanted = settings_of(found, sampling)
-            there = count_drawn(wanted, drawing)
+            task = _task(data, run, wanted)
+            by = wanted.model_copy(update={"features": wanted.chosen[:1]})
+            extractor, cache = (
+                build_extractors(by, wanted.device)[0],
+                runs.cache_folder(wanted.cache),
+            )
+            drawing = Drawing(run, folder, task.num, seed, wanted.batch, peers)
+            settings = settings_of(found, sampling)
+            there = count_drawn(settings, drawing)
             runs.check_record(folder / "choice.json")
             runs.check_writable(folder / "epochs.png", runs.PNG)
             if peers.rank == 0:
                 stack.enter_context(locks.locked(folder))
                 runs.remove_temporaries(folder / "distances", alone=True)
-            with show(f"images of {len(wanted)} sets", "images") as progress:
-                draw_missing(wanted, there, drawing, progress)
+            with show(f"images of {len(settings)} sets", "images") as progress:
+                draw_missing(settings, there, drawing, progress)
             sides = {
                 name: with_features(side, extractor, cache, peers, show)
-                for name, side in _sides(task, wanted, folder)
+                for name, side in _sides(task, settings, folder)
             }
         if peers.rank > 0:
             return None
@@ -123,7 +123,7 @@ def choose_epoch(
         record["next"] = next_command(run, chosen, sampling, seed + task.num)
         record["provenance"] = {
             "model": chosen.facts["guides"]["sha256"],
-            "reference": task.reference.describe() | {"split": split},
+            "reference": task.reference.describe() | {"split": wanted.split},
             "sampling": sampling.plain(),
             "seeds": [seed, seed + task.num],
             "knows": knows.to_json(),
@@ -181,42 +181,7 @@ def _keep_choice(chosen: Epoch, knows: Knowledge) -> list[str]:
     return []
 
 
-def _configs(
-    sampling: SampleConfig | None, config: FeatureConfig | None, settings: Mapping[str, Any]
-) -> tuple[SampleConfig, FeatureConfig]:
-    """Return both configs, each with those of the settings that are its own on top."""
-    of_sampling, of_features = SampleConfig.model_fields, FeatureConfig.model_fields
-    for name in settings:
-        check_choice("option", name, [*of_sampling, *of_features])
-    return (
-        SampleConfig.merge(sampling, {k: v for k, v in settings.items() if k in of_sampling}),
-        FeatureConfig.merge(config, {k: v for k, v in settings.items() if k in of_features}),
-    )
-
-
-def _check_numbers(num: int | None, seed: int, splits: int, batch: int) -> None:
-    if min(splits, batch, seed + 1) < 1 or (num is not None and num < 4):
-        raise UsageError(
-            f"splits {splits} and batch {batch} must be 1 or more, seed {seed} 0 or more, "
-            f"num {num} 4 or more"
-        )
-
-
-def _discriminator(sampling: SampleConfig) -> Path:
-    if sampling.guidance is None:
-        raise UsageError("give --guidance, the folder that `echosweep discriminate` made")
-    return sampling.guidance
-
-
-def _extractor(config: FeatureConfig) -> Extractor:
-    if config.features and len(config.features) > 1:
-        raise UsageError(f"--features {','.join(config.features)}: epochs are compared by one")
-    return build_extractors(config.model_copy(update={"features": config.chosen[:1]}))[0]
-
-
-def _task(
-    data: str | Path, model: Path, split: str | None, num: int | None, splits: int, seed: int
-) -> Task:
+def _task(data: str | Path, model: Path, options: ChooseEpochOptions) -> Task:
     """Return what is compared; halved by frame where the reference is of a single group.
 
     Raises UsageError for images unlike those of the model, or more than the halves have.
@@ -224,15 +189,16 @@ def _task(
     store = FrameStore.open(data)
     check_real(store, "--data")
     check_prepared_alike(model, store)
-    reference = Side(store, store.rows(split))
+    reference = Side(store, store.rows(options.split))
+    num, repeats, seed = options.num, options.repeats, options.seed
     by = "video" if reference.groups.max() > 0 else "frame"
-    most = largest_half(reference, by, None, splits, seed)
+    most = largest_half(reference, by, None, repeats, seed)
     if num is not None and num // 2 > most:
         raise UsageError(
             f"--num {num}: half of them is compared with half of {store.path}, which by {by} has "
             f"{most} images; ask for at most {2 * most}, or give more real images"
         )
-    return Task(reference, by, min(USUAL, 2 * most) if num is None else num // 2 * 2, splits, seed)
+    return Task(reference, by, min(USUAL, 2 * most) if num is None else num // 2 * 2, repeats, seed)
 
 
 def _sides(task: Task, names: Iterable[str], folder: Path) -> Iterator[tuple[str, Side]]:

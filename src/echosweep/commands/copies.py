@@ -14,7 +14,7 @@ import numpy as np
 from echosweep import locks, places, runs
 from echosweep.build import build_extractors
 from echosweep.commands.evaluate import with_features
-from echosweep.config import FeatureConfig
+from echosweep.config import CopiesOptions, FeatureConfig
 from echosweep.data.provenance import (
     Knowledge,
     Seen,
@@ -42,60 +42,52 @@ def copies(
     generated: str | Path,
     train: str | Path,
     *,
-    holdout: str | Path | None = None,
-    train_split: str | None = None,
-    holdout_split: str | None = None,
-    rate: float = 0.01,
-    drop: str | Path | None = None,
-    out: str | Path | None = None,
-    memory_gb: float = 1.0,
-    seed: int = 0,
     config: FeatureConfig | None = None,
     show: Show = hidden,
-    **settings: Any,
+    **options: Any,
 ) -> dict[str, Any] | None:
     """Return which images of `generated` are copies of images of `train`, as a JSON record.
 
-    holdout: real images that no training saw; None takes those of `train` that are not in
-    `train_split`, which is then "train" by default. rate: share of innocent images that are
-    flagged. drop: a new store, without the flagged images. out: a folder for copies.json and
-    the page copies.html, by default beside `generated`. memory_gb: of the blocks of a search.
-    settings: fields of FeatureConfig; features are compared by one extractor.
-
     Under `torchrun` processes share the features; only the first searches, and returns the record.
-    Raises UsageError for stores made differently, patients on both sides, or too few images.
+
+    Args:
+        generated: Frame store of generated images.
+        train: Frame store that the model was trained on.
+        config: A CopiesOptions, or the FeatureConfig to compare by.
+        show: Makes progress bars.
+        options: Fields of CopiesOptions (holdout, rate, drop, features, ...), on top of `config`.
+
+    Raises:
+        UsageError: For stores made differently, patients on both sides, or too few images.
     """
-    config = FeatureConfig.merge(config, settings)
-    if config.features and len(config.features) > 1:
-        raise UsageError(f"--features {','.join(config.features)}: copies are compared by one")
-    if memory_gb <= 0:
-        raise UsageError(f"--memory-gb {memory_gb} is not more than 0")
-    if drop and not (Path(drop) / MANIFEST).is_file():
-        places.check_free(Path(drop), "--drop")
+    wanted = CopiesOptions.merge(config, options)
+    rate, drop, seed = wanted.rate, wanted.drop, wanted.seed
+    if drop and not (drop / MANIFEST).is_file():
+        places.check_free(drop, "--drop")
     with contextlib.ExitStack() as stack:
-        with world(config.device) as peers:
-            extractor = build_extractors(config.model_copy(update={"features": config.chosen[:1]}))[
-                0
-            ]
+        with world(wanted.device) as peers:
+            by = wanted.model_copy(update={"features": wanted.chosen[:1]})
+            extractor = build_extractors(by, wanted.device)[0]
             made, real = FrameStore.open(generated), FrameStore.open(train)
-            held = FrameStore.open(holdout) if holdout else real
+            held = FrameStore.open(wanted.holdout) if wanted.holdout else real
             check_order(made, real, "GENERATED TRAIN")
-            if holdout:
+            if wanted.holdout:
                 check_real(held, "--holdout")
-            plain = Side(made, made.rows()), *_split(real, held, train_split, holdout_split)
+            splits = (wanted.train_split, wanted.holdout_split)
+            plain = Side(made, made.rows()), *_split(real, held, *splits)
             check_copies(*plain, rate)
             if drop:
-                _check_drop(Path(drop), made)
-            folder = Path(out) if out else made.path.with_name(made.path.name + ".copies")
+                _check_drop(drop, made)
+            folder = wanted.out or made.path.with_name(made.path.name + ".copies")
             runs.check_record(folder / "copies.json")
             runs.check_writable(folder / "copies.html", runs.PAGE)
             if peers.rank == 0:
                 stack.enter_context(locks.locked(folder))
-            cache = runs.cache_folder(config.cache)
+            cache = runs.cache_folder(wanted.cache)
             sides = [with_features(side, extractor, cache, peers, show) for side in plain]
         if peers.rank > 0:
             return None
-        memory = int(memory_gb * 2**30)
+        memory = int(wanted.memory_gb * 2**30)
         with show("copies", "images") as progress:
             found = find_copies(*sides, rate=rate, memory=memory, seed=seed, progress=progress)
         record = _record(found, sides, extractor, seed)
@@ -103,7 +95,7 @@ def copies(
         write_copies_page(folder / "copies.html", record, _sheet(made, real, found))
         if drop:  # after the page: what was found is kept, even if there is no room for a store
             facts = {"why": "copies of training images", "rate": rate, "train": real.content}
-            kept = drop_rows(made, np.flatnonzero(found.flagged), Path(drop), facts)
+            kept = drop_rows(made, np.flatnonzero(found.flagged), drop, facts)
             record["dropped"] = {"path": str(kept.path), "images": len(kept)}
             runs.write_json(folder / "copies.json", record)
         return record | {"page": str(folder / "copies.html")}

@@ -32,7 +32,7 @@ from echosweep.commands.run_folder import (
     save_state,
     take,
 )
-from echosweep.config import DiscriminatorConfig, TrainConfig
+from echosweep.config import DiscriminateOptions, DiscriminatorConfig, TrainConfig
 from echosweep.data.provenance import Knowledge, check_order
 from echosweep.data.store import FrameStore
 from echosweep.diffusion.discriminators import find_classifier
@@ -56,7 +56,6 @@ from echosweep.training.loop import Step
 from echosweep.training.passes import go_on, out_of_memory, places_to_stop
 
 _SECONDS_BETWEEN_STATES = 300.0
-_STATES_KEPT = 2
 
 
 def discriminate(
@@ -66,29 +65,38 @@ def discriminate(
     out: str | Path,
     *,
     config: DiscriminatorConfig | None = None,
-    device: str | None = None,
     progress: Progress = silent,
-    **settings: Any,
+    **options: Any,
 ) -> dict[str, Any] | None:
     """Train log r on `data` against images `generated` by `model`; return the record of the best.
-
-    data: frame store; its train split is trained on, its val split held out, or else a tenth of
-    its patients. generated: frame store that `sample` drew from `model`, without guidance. out: the
-    folder to make. settings: fields of DiscriminatorConfig (kind, epochs, ...), on top of `config`.
 
     The record is JSON: epoch, epochs, held_out and training (loss, accuracy, levels), images,
     notes, environment. An interrupted run continues; a finished one returns at once, or goes on if
     its end was moved. Under `torchrun` processes share each batch, and only the first returns the
-    record. Raises UsageError for what does not fit together, before any image is used, and
-    `stops.Stopped` (a KeyboardInterrupt), after saving, when a signal asks to stop.
+    record.
+
+    Args:
+        data: Frame store; its train split is trained on, its val split held out, or else a tenth of
+            its patients.
+        generated: Frame store that `sample` drew from `model`, without guidance.
+        model: The run's folder, or a snapshot in it.
+        out: The folder to make.
+        config: A DiscriminateOptions, or the DiscriminatorConfig.
+        progress: Called after each step.
+        options: Fields of DiscriminateOptions (kind, epochs, ...), on top of `config`.
+
+    Raises:
+        UsageError: For what does not fit together, before any image is used.
+        Stopped: After saving, when a signal asks to stop (a KeyboardInterrupt).
     """
-    config, out = _with_weights(DiscriminatorConfig.merge(config, settings)), Path(out)
+    wanted, out = DiscriminateOptions.merge(config, options), Path(out)
+    config = _with_weights(wanted.part(DiscriminatorConfig))
     facts = checkpoint.read_facts(model_path(model))
     real, made = FrameStore.open(data), FrameStore.open(generated)
     check_order(made, real, "--data REAL --generated GENERATED")
     check_images(real, made, facts, model, config)
     split = split_images(real, made, config)
-    with world(device) as peers:
+    with world(wanted.device) as peers:
         run = Run(out, config, split, facts, model, peers)
         with claimed(out, peers), run.stop:
             run.open()
@@ -257,7 +265,7 @@ class Run:
         self._check_finite()
         if self.peers.rank == 0:
             facts = {"step": self.state.step, "epochs": self.measured, "mended": self.mended}
-            save_state(self.out, self.state.step, self.state.tensors(), facts, _STATES_KEPT)
+            save_state(self.out, self.state.step, self.state.tensors(), facts)
 
     def _end_epoch(self) -> None:
         """Measure the epoch that ends here, and write it."""

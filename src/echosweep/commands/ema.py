@@ -21,6 +21,7 @@ from echosweep.training.posthoc_ema import (
     combine,
     mix,
     stored_tracks,
+    stored_without_facts,
     track_path,
 )
 
@@ -81,6 +82,11 @@ def _points(run: Path) -> list[int]:
         raise UsageError(
             f"{run} was trained without --posthoc-ema, so it stored nothing to make averages of; "
             "train with --posthoc-ema into another --out"
+        )
+    if (run / "model.json").exists() and (half := stored_without_facts(run)):
+        raise EchoSweepError(
+            f"{half} lacks its JSON, so the run is not whole; copy it again, or remove this file "
+            "to do without it"
         )
     if points := stored_tracks(run):
         return points
@@ -147,7 +153,7 @@ def _checked(run: Path, points: Sequence[int], progress: Progress) -> Iterator[P
         if not file.is_file() or runs.sha256_file(file) != facts["sha256"]:
             raise EchoSweepError(
                 f"{file} is missing or was changed (its SHA-256 is not that in {path.name}.json); "
-                f"remove {path.name}.json to do without these averages"
+                f"copy it again, or remove {path.name}.json and {file.name} to do without them"
             )
         yield file
         progress(number + 1, len(points))

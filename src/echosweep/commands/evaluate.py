@@ -15,12 +15,11 @@ import numpy as np
 
 from echosweep import locks, runs
 from echosweep.build import build_extractors
-from echosweep.config import FeatureConfig, check_choice
+from echosweep.config import EvaluateOptions, FeatureConfig
 from echosweep.data.provenance import Knowledge, Seen, check_order, count_seen, pair_notes
 from echosweep.data.store import FrameStore, check_comparable
 from echosweep.distributed import World, world
 from echosweep.environment import environment
-from echosweep.errors import UsageError
 from echosweep.evaluation import METRICS
 from echosweep.evaluation.feature_cache import cached_features
 from echosweep.evaluation.features import Extractor
@@ -43,45 +42,43 @@ def evaluate(
     generated: str | Path,
     reference: str | Path,
     *,
-    metrics: Sequence[str] | str = "frechet",
-    num: int | None = None,
-    split: str | None = None,
-    allow_difference: Sequence[str] = (),
-    seed: int = 0,
-    out: str | Path | None = None,
     config: FeatureConfig | None = None,
     show: Show = hidden,
-    **settings: Any,
+    **options: Any,
 ) -> dict[str, Any] | None:
     """Return how far `generated` is from `reference`, by each metric, and where that came from.
-
-    metrics: keys of METRICS, or "all". num: images of each set, the first of the generated and a
-    subset of the reference drawn by `seed`; None takes all. split: of the reference.
-    allow_difference: what the two preparations may differ in. out: a folder for
-    evaluation.json and the page evaluation.html; by default, for all metrics, beside `generated`.
-    settings: fields of FeatureConfig (features, inception, ...), on top of `config`.
 
     The record is JSON: metrics, intervals (95 %) and details by extractor ("images" for metrics
     of images themselves), features, n_generated, n_reference, seen (how many videos of the split
     the model knows), provenance, warnings. Under `torchrun` processes share the features, and only
-    the first returns the record. Raises UsageError for what was asked for wrongly, EchoSweepError
-    for damaged data, both before any feature is computed.
+    the first returns the record.
+
+    Args:
+        generated: Frame store of generated images.
+        reference: Frame store of real images.
+        config: An EvaluateOptions, or the FeatureConfig to measure by.
+        show: Makes progress bars.
+        options: Fields of EvaluateOptions (metrics, num, split, features, out, ...), on top of
+            `config`.
+
+    Raises:
+        UsageError: For what was asked for wrongly, before any feature is computed.
+        EchoSweepError: For damaged data, before any feature is computed.
     """
-    config, chosen = FeatureConfig.merge(config, settings), _chosen_metrics(metrics)
-    if seed < 0:
-        raise UsageError(f"--seed {seed} is not 0 or more")
+    wanted = EvaluateOptions.merge(config, options)
+    chosen, num, split, seed = wanted.metrics, wanted.num, wanted.split, wanted.seed
     by_features = any(METRICS[name].of != "images" for name in chosen)
     with contextlib.ExitStack() as stack:
-        with world(config.device) as peers:
-            extractors = build_extractors(config) if by_features else []
+        with world(wanted.device) as peers:
+            extractors = build_extractors(wanted, wanted.device) if by_features else []
             made, real = FrameStore.open(generated), FrameStore.open(reference)
             check_order(made, real)
-            check_comparable(made, real, allow_difference)
+            check_comparable(made, real, wanted.allow_difference)
             pair = _pair(made, real, num, split, seed, any(METRICS[n].of == "pool" for n in chosen))
             for name in chosen:
                 METRICS[name].check(*pair)
-            cache = runs.cache_folder(config.cache) if by_features else Path()
-            folder = Path(out) if out else _beside(made) if chosen == list(METRICS) else None
+            cache = runs.cache_folder(wanted.cache) if by_features else Path()
+            folder = wanted.out or (_beside(made) if chosen == tuple(METRICS) else None)
             if folder:
                 runs.check_record(folder / "evaluation.json")
                 runs.check_writable(folder / "evaluation.html", runs.PAGE)
@@ -102,15 +99,6 @@ def evaluate(
 
 def _beside(store: FrameStore) -> Path:
     return store.path.with_name(store.path.name + ".evaluation")
-
-
-def _chosen_metrics(metrics: Sequence[str] | str) -> list[str]:
-    names = metrics.split(",") if isinstance(metrics, str) else list(metrics)
-    if names == ["all"]:
-        return list(METRICS)
-    for name in names:
-        check_choice("metric", name, [*METRICS, "all"])
-    return names
 
 
 def _pair(

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from echosweep import __version__, folders, runs
-from echosweep.config import check_choice
+from echosweep.config import ExportOptions
 from echosweep.data.store import FrameStore
 from echosweep.errors import UsageError
 from echosweep.export import FORMATS
@@ -47,19 +47,27 @@ def export(
     study: str | Path,
     out: str | Path,
     *,
-    formats: Sequence[str] = ("store",),
-    num: int | None = None,
+    config: ExportOptions | None = None,
     show: Show = hidden,
+    **options: Any,
 ) -> Path:
     """Write the winner of the finished study `study` to the new folder `out`; return `out`.
 
-    formats: keys of FORMATS. num: the first images of those that were searched for copies and not
-    flagged; None takes all. Raises UsageError, before anything is written, for a study without a
-    winner that may be given away, for what was asked for wrongly, and where there is no room.
+    Args:
+        study: Folder of the study.
+        out: Folder to make.
+        config: What to write.
+        show: Makes progress bars.
+        options: Fields of ExportOptions (formats, num), on top of `config`.
+
+    Raises:
+        UsageError: Before anything is written, for a study without a winner that may be given away,
+            for what was asked for wrongly, and where there is no room.
     """
-    chosen = _chosen(formats)
+    wanted = ExportOptions.merge(config, options)
+    chosen = _chosen(wanted.formats)
     winner, out = find_winner(Path(study)), Path(out)
-    num = _count(num, winner.images)
+    num = _count(wanted.num, winner.images)
     facts = _facts(winner, num)
     task = {
         "kind": "export",
@@ -103,17 +111,16 @@ def _is_finished(out: Path, task: dict[str, Any]) -> bool:
 
 
 def _chosen(formats: Sequence[str]) -> list[str]:
-    """Return the formats, each once; raise UsageError for an unknown one, or what one lacks."""
+    """Return the formats, each once; raise UsageError for what one lacks."""
     chosen = list(dict.fromkeys(formats))
-    for name in chosen or [""]:
-        check_choice("format", name, list(FORMATS))
+    for name in chosen:
         FORMATS[name].check()
     return chosen
 
 
 def _count(num: int | None, images: FrameStore) -> int:
     num = len(images) if num is None else num
-    if not 0 < num <= len(images):
+    if num > len(images):
         raise UsageError(f"--num {num}: 1 to {len(images)} images can be given away")
     return num
 

@@ -4,65 +4,57 @@ Splits are by frame, as in the paper, and by video (or patient), which is the on
 generator with: frames of one heart on both sides flatter every number.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from echosweep import runs
 from echosweep.build import build_extractors
 from echosweep.commands.evaluate import with_features
-from echosweep.config import FeatureConfig, check_choice
+from echosweep.config import FeatureConfig, FloorOptions
 from echosweep.data.provenance import check_real
 from echosweep.data.store import FrameStore
 from echosweep.distributed import world
 from echosweep.environment import environment
-from echosweep.errors import UsageError
 from echosweep.evaluation.floor import floor_curve, largest_half
 from echosweep.evaluation.sets import Side
 from echosweep.progress import Show, hidden
 from echosweep.reporting import figures
 from echosweep.streams import console, table
 
-SPLITS = ("frame", "video")
-
 
 def floor(
     store: str | Path,
     *,
-    by: Sequence[str] = SPLITS,
-    num: int | None = None,
-    splits: int = 5,
-    split: str | None = None,
-    seed: int = 0,
-    plot: str | Path | None = None,
     config: FeatureConfig | None = None,
     show: Show = hidden,
-    **settings: Any,
+    **options: Any,
 ) -> dict[str, Any] | None:
     """Return the distance between halves of real images: what no generator can beat.
 
-    by: "frame", "video" or both. num: images in each half; None for as many as every split has.
-    splits: how often the halves are drawn. split: of the store (train, val, test). plot: a PNG of
-    the distance against N, with the fitted lines. settings: fields of FeatureConfig.
-
     The record is JSON: floors by extractor and kind of split, each with mean and std at `n` images
     a half, counts, values and the line infinity + slope / N. Under `torchrun` only the first
-    process returns it. Raises UsageError for what cannot be split so.
+    process returns it.
+
+    Args:
+        store: Frame store of real images.
+        config: A FloorOptions, or the FeatureConfig to measure by.
+        show: Makes progress bars.
+        options: Fields of FloorOptions (by, num, repeats, features, ...), on top of `config`.
+
+    Raises:
+        UsageError: For what cannot be split so.
     """
-    config = FeatureConfig.merge(config, settings)
-    for kind in by:
-        check_choice("by", kind, SPLITS)
-    if splits < 1 or seed < 0 or (num is not None and num < 2):
-        raise UsageError(f"splits {splits} must be 1 or more, seed {seed} 0, num {num} 2 or more")
-    if plot:
-        runs.check_writable(Path(plot), runs.PNG)
-    with world(config.device) as peers:
-        extractors = build_extractors(config)
+    wanted = FloorOptions.merge(config, options)
+    seed, repeats = wanted.seed, wanted.repeats
+    if wanted.plot:
+        runs.check_writable(wanted.plot, runs.PNG)
+    with world(wanted.device) as peers:
+        extractors = build_extractors(wanted, wanted.device)
         opened = FrameStore.open(store)
         check_real(opened, "the optimal distance")
-        side = Side(opened, opened.rows(split))
-        n = min(largest_half(side, kind, num, splits, seed) for kind in by)
-        cache = runs.cache_folder(config.cache)
+        side = Side(opened, opened.rows(wanted.split))
+        n = min(largest_half(side, kind, wanted.num, repeats, seed) for kind in wanted.by)
+        cache = runs.cache_folder(wanted.cache)
         sides = {e.label: with_features(side, e, cache, peers, show) for e in extractors}
     if peers.rank > 0:
         return None
@@ -70,21 +62,21 @@ def floor(
     for extractor in extractors:
         label = extractor.label
         floors[label] = {"metric": extractor.metric, "by": {}}
-        for kind in by:
+        for kind in wanted.by:
             with show(f"floor by {kind} ({label})", "splits") as progress:
-                curve = floor_curve(sides[label], kind, n, splits, seed, progress)
+                curve = floor_curve(sides[label], kind, n, repeats, seed, progress)
             floors[label]["by"][kind] = curve.record()
-    if plot:
-        figures.save(figures.plot_floors(floors), Path(plot))
+    if wanted.plot:
+        figures.save(figures.plot_floors(floors), wanted.plot)
     return {
         "floors": floors,
         "n": n,
-        "splits": splits,
+        "repeats": repeats,
         "features": {extractor.label: extractor.describe() for extractor in extractors},
         "warnings": [note for e in extractors for note in (*e.notes, *_few(n, e.label, e.dims))],
         "provenance": {
             "store": side.describe(),
-            "split": split,
+            "split": wanted.split,
             "seed": seed,
             "environment": environment(),
         },

@@ -6,7 +6,7 @@ differs. Nothing is written through a link inside it.
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ _SAID = {
     "model": "was trained for another model",
     "classifier": "was trained on features of another classifier",
 }
+_STATES_KEPT = 2  # if the newest is damaged, the one before is used
 _PARTS = ("state", "snapshots", "ema", "epochs", "failed")
 
 
@@ -58,18 +59,24 @@ def take(out: Path, identity: dict[str, Any], config: Config) -> None:
     elif any(path.name != locks.NAME for path in out.iterdir()):
         raise UsageError(f"{out} is not empty and not a run; choose another --out")
     for part in ("", *_PARTS):
-        _remove_halves(out / part)
+        _remove_halves(out / part, said=part == "state")
     runs.write_json(record, identity)
     config.write(out / "config.yaml")
     runs.write_json(out / "env.json", environment())
 
 
-def _remove_halves(folder: Path) -> None:
+def _remove_halves(folder: Path, said: bool) -> None:
     """Remove temporary files, and weights that lack their JSON: who wrote them was killed."""
     runs.remove_temporaries(folder, alone=True)
     for weights in folder.glob("*[0-9].safetensors"):
         if not weights.with_suffix(".json").exists():
             weights.unlink()
+            if said:
+                print(
+                    f"note: {weights} lacks its JSON, so it was removed; the checkpoint before it "
+                    "is used",
+                    file=sys.stderr,
+                )
 
 
 def states(out: Path) -> list[Path]:
@@ -95,6 +102,8 @@ def load_state(out: Path, peers: World) -> tuple[dict[str, Tensor], dict[str, An
             continue
         if problem and peers.rank == 0:
             print(f"note: {problem}; training continues from {path.name}", file=sys.stderr)
+        if peers.rank == 0:
+            _remove_older(states(out), path)  # where a save was cut short
         return found
     if problem:
         raise EchoSweepError(
@@ -105,14 +114,21 @@ def load_state(out: Path, peers: World) -> tuple[dict[str, Tensor], dict[str, An
 
 
 def save_state(
-    out: Path, number: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], keep: int
+    out: Path, number: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
 ) -> None:
-    """Write a resumable checkpoint; leave the newest `keep` up to it."""
+    """Write a resumable checkpoint; leave it and the one before."""
     facts = {**facts, "run": _identity(out)}  # a state of another run is none of this one
-    checkpoint.save(out / "state" / f"{number:012d}", tensors, facts)
-    there = states(out)
-    ahead = [path for path in there if int(path.name) > number]  # damaged, and passed over
-    for old in (*ahead, *[path for path in there if path not in ahead][:-keep]):
+    newest = out / "state" / f"{number:012d}"
+    checkpoint.save(newest, tensors, facts)
+    for path in states(out):
+        if path > newest:  # damaged, and passed over
+            checkpoint.remove(path)
+    _remove_older(states(out), newest)
+
+
+def _remove_older(there: Sequence[Path], newest: Path) -> None:
+    """Remove the checkpoints before `newest`, but for the last `_STATES_KEPT` up to it."""
+    for old in [path for path in there if path <= newest][:-_STATES_KEPT]:
         checkpoint.remove(old)
 
 

@@ -6,14 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from echosweep import compute, places, runs
 from echosweep.build import build_sampler, load_model, model_path
-from echosweep.config import SampleConfig, check_choice
+from echosweep.config import SampleConfig, SampleOptions, check_choice
 from echosweep.data.provenance import Knowledge
-from echosweep.data.store import INDEX_DTYPE, MANIFEST, FrameStore, Preparation
+from echosweep.data.store import MANIFEST, FrameStore, Preparation
 from echosweep.data.writer import find_finished
 from echosweep.diffusion.denoiser import Denoiser
 from echosweep.diffusion.samplers import nfe
@@ -32,47 +31,47 @@ from echosweep.sampling import (
 from echosweep.training import checkpoint
 
 _GRID_IMAGES = 64
-_SEEDS = np.iinfo(INDEX_DTYPE["frame"]).max + 1  # the index of a store keeps them
 
 
 def sample(
     model: str | Path,
     out: str | Path,
     *,
-    num: int = 50_000,
-    seed: int = 0,
     config: SampleConfig | None = None,
-    batch: int = 64,
-    grid: str | Path | None = None,
-    device: str | None = None,
     known: FrameStore | None = None,
     progress: Progress = silent,
-    **settings: Any,
+    **options: Any,
 ) -> FrameStore | None:
     """Write images of seeds seed .. seed + num - 1 to the frame store `out`; return it.
 
-    model: a run's folder or a snapshot in it. settings: fields of SampleConfig (steps, sampler,
-    ...), on top of `config`. grid: a PNG of the first images. known: a store whose images are taken
-    over where they are of the same task, so that only the others are drawn.
-
     The store takes over the preparation of the model's training data, so that the two may be
     compared. Where `out` is the store already, only a missing `grid` is made. Under `torchrun`
-    processes share the work and only the first returns the store. Raises UsageError for wrong
-    settings or an `out` that is anything else.
+    processes share the work and only the first returns the store.
+
+    Args:
+        model: A run's folder, or a snapshot in it.
+        out: The store to make.
+        config: A SampleOptions, or the SampleConfig to draw by.
+        known: A store whose images are taken over where they are of the same task, so that only the
+            others are drawn.
+        progress: Called after each batch.
+        options: Fields of SampleOptions (num, seed, steps, sampler, grid, ...), on top of `config`.
+
+    Raises:
+        UsageError: For wrong settings, or an `out` that is anything else.
     """
-    _check_numbers(num, seed, batch)
-    out = Path(out)
+    wanted, out, path = SampleOptions.merge(config, options), Path(out), model_path(model)
+    num, seed, config = wanted.num, wanted.seed, wanted.part(SampleConfig)
     if not (out / MANIFEST).is_file():
         places.check_free(out)  # also known below, but maybe minutes of loading later
-    if grid:
-        runs.check_writable(Path(grid), runs.PNG)
-    config, path = SampleConfig.merge(config, settings), model_path(model)
+    if wanted.grid:
+        runs.check_writable(wanted.grid, runs.PNG)
     facts = checkpoint.read_facts(path)
     classes = facts.get("classes", [])
     _check_label(config.label, classes, path)
     if config.guidance:
         check_guides(config.guidance, facts["sha256"])
-    with world(device) as peers:
+    with world(wanted.device) as peers:
         precision = compute.choose_precision(config.precision, peers.device)
         denoiser = load_model(model, str(peers.device))
         sampler = build_sampler(config, denoiser.framework)
@@ -81,7 +80,7 @@ def sample(
         task = {**_source(facts, config), "seeds": [seed, seed + num], "device": device_type}
         if finished := _find_finished(out, task, _plans(config, precision, num, peers.device)):
             runs.note_finished(out)
-            return _with_grid(finished, grid) if peers.rank == 0 else None
+            return _with_grid(finished, wanted.grid) if peers.rank == 0 else None
         places.check_free(out)
         plan = _prepare(denoiser, config, precision, num, peers.device)
         task |= {"compute": plan._asdict()}
@@ -101,18 +100,18 @@ def sample(
                 Preparation.from_json(facts["preparation"]),
                 task,
                 peers,
-                batch,
+                wanted.batch,
                 progress,
                 labels=partial(_labels, facts, denoiser.image_shape, config) if classes else None,
                 known=known if known and _same_but_seeds(known, task) else None,
                 about={"knows": _knowledge(facts, config).to_json()},
             )
-    return _with_grid(store, grid) if store else None
+    return _with_grid(store, wanted.grid) if store else None
 
 
-def _with_grid(store: FrameStore, grid: str | Path | None) -> FrameStore:
+def _with_grid(store: FrameStore, grid: Path | None) -> FrameStore:
     if grid:
-        figures.save(figures.contact_sheet(store.images[:_GRID_IMAGES], 8), Path(grid))
+        figures.save(figures.contact_sheet(store.images[:_GRID_IMAGES], 8), grid)
     return store
 
 
@@ -180,13 +179,6 @@ def _labels(
     """Return the label of each seed's image, under the name that it has in the training data."""
     name = facts["config"]["label"]
     return [{name: word} for word in classes_of(seeds, shape, facts["classes"], config.label)]
-
-
-def _check_numbers(num: int, seed: int, batch: int) -> None:
-    if num < 1 or batch < 1 or seed < 0:
-        raise UsageError(f"num {num} and batch {batch} must be 1 or more, seed {seed} 0 or more")
-    if seed + num > _SEEDS:
-        raise UsageError(f"seed {seed} + num {num} is more than {_SEEDS}; choose smaller ones")
 
 
 def _check_label(label: str | None, classes: list[str], model: Path) -> None:

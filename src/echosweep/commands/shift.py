@@ -15,13 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from echosweep import locks, runs
-from echosweep.config import check_choice
+from echosweep.config import ShiftOptions
 from echosweep.data.provenance import Knowledge, Seen, check_order, count_seen, pair_notes
 from echosweep.data.store import FrameStore, check_comparable
 from echosweep.distributed import world
 from echosweep.environment import environment
-from echosweep.errors import UsageError
-from echosweep.evaluation import CLASSIFIERS
 from echosweep.evaluation.classify import FitSettings
 from echosweep.evaluation.floor import halve
 from echosweep.evaluation.sets import Side, draw_rows
@@ -49,44 +47,37 @@ def shift(
     generated: str | Path,
     reference: str | Path,
     *,
-    after: str | Path | None = None,
-    classifiers: Sequence[str] = tuple(CLASSIFIERS),
-    epochs: int = 50,
-    lr: float = 1e-4,
-    batch: int = 128,
-    repeats: int = 3,
-    num: int | None = None,
-    split: str | None = None,
-    floor: bool = True,
-    seed: int = 0,
-    out: str | Path | None = None,
-    html: str | Path | None = None,
-    device: str | None = None,
+    config: ShiftOptions | None = None,
     show: Show = hidden,
+    **options: Any,
 ) -> dict[str, Any] | None:
     """Return whether classifiers can tell `generated` from `reference`, and by what.
 
-    after: images of the same model with guidance, measured on the same real images. classifiers:
-    keys of CLASSIFIERS. epochs, lr, batch: of every fit. repeats: seeds, each testing another tenth
-    of the patients. num: images a side; None for as many as all stores have. split: of the
-    reference. floor: real against real, too. out: a folder for shift.json, the page and the fits,
-    by default beside `generated`; html: the page elsewhere.
-
     The record is JSON: verdicts, table, chance, bands and causes by column ("generated", "guided",
-    "floor"). Under `torchrun` only the first process works, and returns it. Raises UsageError for
-    what was asked for wrongly, and for stores that were made differently.
+    "floor"). Under `torchrun` only the first process works, and returns it.
+
+    Args:
+        generated: Frame store of generated images.
+        reference: Frame store of real images.
+        config: The settings; by default the paper's.
+        show: Makes progress bars.
+        options: Fields of ShiftOptions (after, classifiers, epochs, num, ...), on top of `config`.
+
+    Raises:
+        UsageError: For what was asked for wrongly, and for stores that were made differently.
     """
-    settings = FitSettings(epochs, lr, batch, seed)
-    _check(classifiers, settings, repeats)
-    with world(device) as peers:
+    wanted = ShiftOptions.merge(config, options)
+    settings = FitSettings(wanted.epochs, wanted.lr, wanted.batch, wanted.seed)
+    repeats, seed, split = wanted.repeats, wanted.seed, wanted.split
+    with world(wanted.device) as peers:
         made = {"generated": FrameStore.open(generated)}
-        made |= {"guided": FrameStore.open(after)} if after else {}
+        made |= {"guided": FrameStore.open(wanted.after)} if wanted.after else {}
         real = FrameStore.open(reference)
-        columns, reference_side = _sides(made, real, num, split, seed)
+        columns, reference_side = _sides(made, real, wanted.num, split, seed)
         for side in columns.values():
             check_folds(side, reference_side, repeats)
-        folder = Path(out) if out else _beside(made["generated"])
-        page = Path(html) if html else folder / "shift.html"
+        folder = wanted.out or _beside(made["generated"])
+        page = wanted.html or folder / "shift.html"
         runs.check_record(folder / "shift.json")
         runs.check_writable(page, runs.PAGE)
     if peers.rank > 0:
@@ -96,8 +87,10 @@ def shift(
         folds = {
             name: make_folds(side, reference_side, repeats, seed) for name, side in columns.items()
         }
-        folds |= _floor(Side(real, real.rows(split)), len(reference_side), repeats, seed, floor)
-        fits = _fit(folds, classifiers, settings, folder / "fits", peers.device, show)
+        folds |= _floor(
+            Side(real, real.rows(split)), len(reference_side), repeats, seed, wanted.floor
+        )
+        fits = _fit(folds, wanted.classifiers, settings, folder / "fits", peers.device, show)
         with show("causes", "sets") as progress:
             progress(0, len(columns))
             record = _measured(folds, fits) | _explained(columns, reference_side)
@@ -108,7 +101,7 @@ def shift(
             "seen": {name: found._asdict() for name, found in seen.items()},
             "warnings": [
                 *_warnings(columns, reference_side, seen),
-                *_cautions(record, folds, settings, floor),
+                *_cautions(record, folds, settings, wanted.floor),
             ],
             "provenance": {name: side.describe() for name, side in columns.items()}
             | {"reference": reference_side.describe() | {"split": split}}
@@ -117,18 +110,6 @@ def shift(
         runs.write_json(folder / "shift.json", record)
         write_shift_page(page, record, _pictures(folds, fits, record))
         return record | {"page": str(page)}
-
-
-def _check(classifiers: Sequence[str], settings: FitSettings, repeats: int) -> None:
-    """Raise UsageError for numbers with which nothing can be trained."""
-    for name in classifiers:
-        check_choice("classifier", name, list(CLASSIFIERS))
-    least = {"epochs": (settings.epochs, 1), "batch": (settings.batch, 2), "repeats": (repeats, 1)}
-    for name, (value, low) in (least | {"seed": (settings.seed, 0)}).items():
-        if value < low:
-            raise UsageError(f"--{name} {value} is not {low} or more")
-    if not 0 < settings.lr < 1:
-        raise UsageError(f"--lr {settings.lr} is not between 0 and 1; the usual one is 1e-4")
 
 
 def _beside(store: FrameStore) -> Path:

@@ -26,7 +26,7 @@ from echosweep import compute, runs, stops
 from echosweep.build import build_denoiser
 from echosweep.commands.run_folder import claimed, lead, load_state, stop_together, take
 from echosweep.commands.train_files import RunFiles
-from echosweep.config import TrainConfig
+from echosweep.config import TrainConfig, TrainOptions
 from echosweep.data.store import FrameStore
 from echosweep.devices import pick_device
 from echosweep.distributed import World, agree, barrier, world
@@ -46,31 +46,44 @@ def train(
     out: str | Path,
     *,
     config: TrainConfig | None = None,
-    device: str | None = None,
-    tensorboard: bool = False,
     progress: Progress = silent,
-    **settings: Any,
+    **options: Any,
 ) -> Path:
     """Train on the frame store `data` into the run folder `out`; return `out`.
 
-    settings: fields of TrainConfig (network, framework, total_kimg or budget_hours, ...), on top of
-    `config`. An interrupted run continues; a finished one returns at once, or goes on if its end
-    was moved. Raises UsageError for wrong settings or another run's folder, `stops.Stopped` (a
-    KeyboardInterrupt), after saving, when a signal asks to stop.
+    An interrupted run continues; a finished one returns at once, or goes on if its end was moved.
+
+    Args:
+        data: Frame store to train on.
+        out: Run folder.
+        config: A TrainOptions, or the TrainConfig.
+        progress: Called after each step.
+        options: Fields of TrainOptions (network, framework, total_kimg or budget_hours, ...), on
+            top of `config`.
+
+    Raises:
+        UsageError: For wrong settings or another run's folder.
+        Stopped: After saving, when a signal asks to stop (a KeyboardInterrupt).
     """
-    config = TrainConfig.merge(config, settings)
+    wanted = TrainOptions.merge(config, options)
     store, out = FrameStore.open(data), Path(out)
-    with world(device) as peers:
-        run = Run(out, config, store, peers)
+    with world(wanted.device) as peers:
+        run = Run(out, wanted.part(TrainConfig), store, peers)
         with claimed(out, peers), run.stop:
             run.open()
-            run.train(progress, tensorboard)
+            run.train(progress, wanted.tensorboard)
     return out
 
 
-def plan(data: str | Path, *, config: TrainConfig, device: str | None = None) -> dict[str, Any]:
-    """Return what `train` would do: the settings, the network's size, memory and time here."""
-    store, picked = FrameStore.open(data, verify=False), pick_device(device)
+def plan(data: str | Path, *, config: TrainConfig) -> dict[str, Any]:
+    """Return what `train` would do: the settings, the network's size, memory and time here.
+
+    Args:
+        data: Frame store to train on.
+        config: A TrainOptions, or the TrainConfig.
+    """
+    picked, config = pick_device(TrainOptions.merge(config, {}).device), config.part(TrainConfig)
+    store = FrameStore.open(data, verify=False)
     rows = rows_of(store, config)
     classes = class_names(store, config.label, config.split)
     denoiser = build_denoiser(config, store.preparation, classes)

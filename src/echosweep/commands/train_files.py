@@ -28,7 +28,6 @@ from echosweep.training.loop import TrainState, held_out_loss
 from echosweep.training.passes import Check
 from echosweep.training.posthoc_ema import stored_tracks, track_path
 
-_STATES_KEPT = 2
 _HELD_OUT_IMAGES = 256
 
 
@@ -72,7 +71,7 @@ class RunFiles:
             "micro_batch": state.micro_batch,
             "made": made,
         }
-        save_state(self.out, state.nimg, state.tensors(), facts, _STATES_KEPT)
+        save_state(self.out, state.nimg, state.tensors(), facts)
 
     def averages(self, state: TrainState) -> None:
         """Write what averages of any length are made of."""

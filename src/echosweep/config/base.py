@@ -6,10 +6,10 @@ Nothing here imports torch: names are checked against the registries' source tex
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,7 @@ from echosweep.errors import UsageError
 from echosweep.text import NAME_RULE, is_name
 
 _PACKAGE = Path(__file__).parents[1]
+C = TypeVar("C", bound="Config")
 _SWITCHES = {"true": "on", "yes": "on", "on": "on", "false": "off", "no": "off", "off": "off"}
 
 
@@ -67,32 +68,56 @@ class Registry(NamedTuple):
         return (*self.also, *registered(self.package, self.name))
 
 
+class Free:
+    """Marks a field that may change between two calls of one run.
+
+    It says where, how long, how fast or on which device, and is no part of `identity`.
+    """
+
+
+class Spelling(NamedTuple):
+    """Marks a field whose option has another spelling too, as -n beside --num."""
+
+    also: str
+
+
+class Repeated:
+    """Marks a list whose option is given once for each value, as values may hold commas."""
+
+
 class Config(BaseModel):
     """The base of every config: frozen, no unknown field, one-line errors with the fix."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {}  # names of before, which are still read
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def make(cls, values: Mapping[str, Any], where: str = "option") -> Self:
         """Return the config of `values`; raise UsageError that names each wrong one and the fix."""
+        values = cls._renamed(values)
         try:
             return cls(**values)
         except ValidationError as error:
             raise UsageError(explain(error.errors(), cls, values, where)) from None
 
     @classmethod
-    def merge(cls, config: Self | None, settings: Mapping[str, Any]) -> Self:
+    def merge(cls, config: "Config | None", settings: Mapping[str, Any]) -> Self:
         """Return `config`, or the default one, with `settings` on top."""
         given = config.model_dump(exclude_unset=True) if config else {}
         return cls.make({**given, **settings})
 
+    @classmethod
+    def _renamed(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {cls.RENAMED.get(name, name): value for name, value in values.items()}
+
     @model_validator(mode="before")
     @classmethod
-    def _take_switches(cls, values: Any) -> Any:
-        """Take true and yes for on, false and no for off, where on and off are the words."""
+    def _take_words(cls, values: Any) -> Any:
+        """Take names of before, and true and yes for on, false and no for off, where it is on."""
         if not isinstance(values, Mapping):
             return values
-        taken = dict(values)
+        taken = cls._renamed(values)
         for name, field in cls.model_fields.items():
             if name in taken and {"on", "off"} <= {*get_args(field.annotation)}:
                 taken[name] = _SWITCHES.get(str(taken[name]).lower(), taken[name])
@@ -113,6 +138,20 @@ class Config(BaseModel):
         """Read a config from a YAML file, `overrides` on top."""
         return cls.make(read_yaml(path) | overrides, where=f"option in {path}:")
 
+    @classmethod
+    def free(cls) -> set[str]:
+        """Return the names of the fields that are marked as free."""
+        return {name for name, field in cls.model_fields.items() if Free in field.metadata}
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that decide the result, as JSON: all that are not free."""
+        return self.model_dump(mode="json", exclude=self.free())
+
+    def part(self, kind: type[C]) -> C:
+        """Return the fields of this config that another kind has too, as a config of that kind."""
+        given = self.model_dump(exclude_unset=True)
+        return kind.make({name: given[name] for name in kind.model_fields if name in given})
+
     def write(self, path: Path) -> None:
         """Write the config to `path` as YAML, atomically."""
         import yaml
@@ -131,7 +170,25 @@ def _is_name(value: str) -> str:
     return value
 
 
+def all_or_some(package: str, registry: str) -> Callable[[Any], Any]:
+    """Return a validator that splits a list at commas, and takes all for every name there is."""
+
+    def names(value: Any) -> Any:
+        chosen = split_at_commas(value)
+        return registered(package, registry) if list(chosen) == ["all"] else chosen
+
+    return names
+
+
 Name = Annotated[str, AfterValidator(_is_name)]  # may be part of a path
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[PositiveInt | None, Spelling("-n")]  # of images; torchrun takes --num itself
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Split = Literal["train", "val", "test"]
+Device = Annotated[
+    str | None,
+    Field(description="cpu, cuda, cuda:1, ...; default: a GPU where there is one"),
+    Free,
+]

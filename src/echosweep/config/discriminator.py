@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from echosweep.config.base import Config, Fraction, Positive, PositiveInt, Registry
+from echosweep.config.base import Config, Device, Fraction, Positive, PositiveInt, Registry, Seed
 from echosweep.errors import UsageError
 
 NotNegative = Annotated[float, Field(ge=0)]
@@ -47,9 +47,7 @@ class DiscriminatorConfig(Config):
     held_out: Annotated[int, Field(ge=2)] = Field(
         512, description="images of each side, at most, that accuracy is measured on"
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
-        0, description="seed of weights, order and noise"
-    )
+    seed: Seed = Field(0, description="seed of weights, order and noise")
 
     # How long it goes on can change between two calls.
     _FREE: ClassVar = ("epochs", "patience", "classifier")
@@ -58,7 +56,7 @@ class DiscriminatorConfig(Config):
     def _classifier_has_weights(self) -> "DiscriminatorConfig":
         if self.classifier and self.kind != "classifier-features":
             raise UsageError(
-                f"classifier: --kind {self.kind} has no such weights; leave it out, or choose "
+                f"--classifier: --kind {self.kind} has no such weights; leave it out, or choose "
                 "--kind classifier-features"
             )
         return self
@@ -66,3 +64,9 @@ class DiscriminatorConfig(Config):
     def identity(self) -> dict[str, Any]:
         """Return the fields that decide what is computed: equal ones may continue each other."""
         return {k: v for k, v in self.model_dump(mode="json").items() if k not in self._FREE}
+
+
+class DiscriminateOptions(DiscriminatorConfig):
+    """Every option of `echosweep discriminate`."""
+
+    device: Device = None

@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from echosweep.config.base import Config, PositiveInt, Registry, split_at_commas
+from echosweep.config.base import (
+    Config,
+    Device,
+    Free,
+    PositiveInt,
+    Registry,
+    split_at_commas,
+)
 from echosweep.errors import UsageError
 
 
@@ -34,12 +41,6 @@ class FeatureConfig(Config):
     feature_precision: Literal["fp32", "fp16"] = Field(
         "fp32", description="of features; fp16: on a GPU, faster, not to be mixed with fp32"
     )
-    cache: Path | None = Field(
-        None, description="folder of cached features; default: ~/.cache/echosweep"
-    )
-    device: str | None = Field(
-        None, description="cpu, cuda, cuda:1, ...; default: a GPU where there is one"
-    )
 
     _lists = field_validator("features", mode="before")(split_at_commas)
 
@@ -56,3 +57,12 @@ class FeatureConfig(Config):
         if "dinov2" not in chosen and self.dinov2:
             raise UsageError("--dinov2 belongs to --features dinov2: add it, or leave --dinov2 out")
         return chosen
+
+
+class FeatureOptions(FeatureConfig):
+    """The options of every command that compares images by features."""
+
+    cache: Annotated[Path | None, Free] = Field(
+        None, description="folder of cached features; default: ~/.cache/echosweep"
+    )
+    device: Device = None

@@ -1,11 +1,20 @@
 """How videos become a frame store."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from echosweep.config.base import Config, Positive, PositiveInt, Registry, split_at_commas
+from echosweep.config.base import (
+    Config,
+    Free,
+    Positive,
+    PositiveInt,
+    Registry,
+    Seed,
+    split_at_commas,
+)
 
 MIN_SIDE, MAX_SIDE = 8, 1024
 Fit = Literal["crop", "letterbox"]
@@ -43,7 +52,7 @@ class PrepareConfig(Config):
         "0-7/8/9",
         description="EchoNet-Pediatric: which of its folds are train, val and test",
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of drawn splits")
+    seed: Seed = Field(0, description="seed of drawn splits")
 
     patient_from: Literal["auto", "study", "folder", "video"] = Field(
         "auto",
@@ -124,3 +133,21 @@ class PrepareConfig(Config):
             if word not in (*SCREENS, "all"):
                 raise ValueError(f"{word!r} is not one of {', '.join(SCREENS)}, all")
         return SCREENS if "all" in keep else tuple(sorted(set(keep)))
+
+
+class PrepareOptions(PrepareConfig):
+    """Every option of `echosweep prepare`."""
+
+    workers: Annotated[PositiveInt | None, Free] = Field(
+        None, description="decoder processes; default: every core"
+    )
+    preview: Annotated[Path | None, Free] = Field(
+        None,
+        description="folder for contact sheets of what is kept, one for each scanner model and "
+        "screen layout",
+    )
+    name_key: Annotated[Path | None, Free] = Field(
+        None,
+        description="with hashed names: file for a table of which hash is which file; keep it "
+        "private",
+    )

@@ -5,7 +5,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from echosweep.config.base import Config, Positive, Registry
+from echosweep.config.base import (
+    Config,
+    Device,
+    Free,
+    Positive,
+    PositiveInt,
+    Registry,
+    Spelling,
+)
 from echosweep.errors import UsageError
 
 
@@ -101,3 +109,32 @@ class SampleConfig(Config):
         left_out = {*(() if self.guidance else self.GUIDANCE)}
         left_out |= {name for name in self.COMPUTE if values[name] == "auto"}
         return {name: value for name, value in values.items() if name not in left_out}
+
+
+_SEEDS = 2**31  # the index of a store keeps those below
+
+
+class SampleOptions(SampleConfig):
+    """Every option of `echosweep sample`."""
+
+    num: Annotated[PositiveInt, Spelling("-n")] = Field(50_000, description="number of images")
+    seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="image i has seed SEED + i, and depends on that alone"
+    )
+    batch: Annotated[PositiveInt, Free] = Field(
+        64, description="images at a time; changes no image"
+    )
+    grid: Annotated[Path | None, Free] = Field(
+        None,
+        description="PNG of the first images; an older PNG there is replaced, any other file is "
+        "refused",
+    )
+    device: Device = None
+
+    @model_validator(mode="after")
+    def _seeds_are_kept(self) -> Self:
+        if self.seed + self.num > _SEEDS:
+            raise UsageError(
+                f"--seed {self.seed} + --num {self.num} is more than {_SEEDS}; choose smaller ones"
+            )
+        return self

@@ -6,10 +6,13 @@ from pydantic import Field, field_validator, model_validator
 
 from echosweep.config.base import (
     Config,
+    Device,
     Fraction,
+    Free,
     Positive,
     PositiveInt,
     Registry,
+    Seed,
     check_choice,
     split_at_commas,
 )
@@ -69,9 +72,7 @@ class TrainConfig(Config):
         description="also keep what averages of any length are made of after training "
         "(two more copies of the weights)",
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
-        0, description="seed of weights, order and noise"
-    )
+    seed: Seed = Field(0, description="seed of weights, order and noise")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="autocast of the network; auto: bf16 on a GPU, fp32 on a CPU"
     )
@@ -114,3 +115,12 @@ class TrainConfig(Config):
         unused = () if self.posthoc_ema else ("posthoc_ema",)
         left_out = (*self._FREE, *unused)
         return {k: v for k, v in self.model_dump(mode="json").items() if k not in left_out}
+
+
+class TrainOptions(TrainConfig):
+    """Every option of `echosweep train`."""
+
+    device: Device = None
+    tensorboard: Annotated[bool, Free] = Field(
+        False, description="also write TensorBoard logs (extra: tb)"
+    )

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from echosweep import folders, locks, machine, places, runs
 from echosweep import rng as seeds
+from echosweep.config import PhantomOptions
 from echosweep.data.decoding import begin_worker, sparing_workers
 from echosweep.data.phantom_heart import Points, simpson
 from echosweep.data.phantom_scene import Renderer, Scene
@@ -32,29 +33,35 @@ TRACINGS = ["FileName", "X1", "Y1", "X2", "Y2", "Frame"]
 SPLITS = ("TRAIN", "VAL", "TEST")
 _TABLES = ("FileList.csv", "VolumeTracings.csv")
 _VERSION = 1  # of the pictures: a folder begun by another version is not continued
-_MIN_SIZE, _MAX_SIZE = 32, 1024
 _QUALITY = 2  # MJPEG quantiser: 2 is the finest
 _FEW_FRAMES = 512  # rendered here: worker processes would take longer to start
 
 
 def phantom(
     out: str | Path,
-    videos: int = 64,
-    frames: int = 64,
-    size: int = 112,
-    seed: int = 0,
-    workers: int | None = None,
+    *,
+    config: PhantomOptions | None = None,
     progress: Progress = silent,
+    **options: Any,
 ) -> Path:
-    """Write `videos` phantom clips of `frames` frames, size x size pixels, to the folder `out`.
+    """Write phantom clips to the folder `out`; return it.
 
-    The same arguments give the same bytes with any number of `workers` (None: one a core). An
-    interrupted call is continued by calling again; finished videos are kept. Returns `out`.
-    A script that calls this with several workers needs `if __name__ == "__main__":`.
-    Raises UsageError for a bad number, or where `out` holds something else.
+    Equal settings give the same bytes with any number of workers. An interrupted call is continued
+    by calling again; finished videos are kept. A script that calls this with several workers needs
+    `if __name__ == "__main__":`.
+
+    Args:
+        out: Folder to make.
+        config: What to make.
+        progress: Called after each video.
+        options: Fields of PhantomOptions (videos, frames, size, seed, workers), on top of `config`.
+
+    Raises:
+        UsageError: For a wrong number, or where `out` holds something else.
     """
-    out = Path(out)
-    workers = _checked(videos, frames, size, seed, workers)
+    out, wanted = Path(out), PhantomOptions.merge(config, options)
+    videos, frames, size, seed = wanted.videos, wanted.frames, wanted.size, wanted.seed
+    workers = wanted.workers or max(1, min(videos, machine.cores()))
     settings = {
         "format": "echosweep phantom",
         "version": _VERSION,
@@ -142,28 +149,6 @@ def encode_mjpeg(images: Iterable[NDArray[np.uint8]], size: int, fps: float) -> 
             container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="yuvj420p")))
         container.mux(stream.encode(None))
     return file.getvalue()
-
-
-def _checked(videos: int, frames: int, size: int, seed: int, workers: int | None) -> int:
-    """Return the number of workers to use; raise UsageError for a number that cannot be."""
-    if workers is None:
-        workers = max(1, min(videos, machine.cores()))
-    least = {
-        "videos": (videos, 1),
-        "frames": (frames, 1),
-        "seed": (seed, 0),
-        "workers": (workers, 1),
-    }
-    for name, (value, minimum) in least.items():
-        if value < minimum:
-            raise UsageError(f"--{name} {value} is too few; give {minimum} or more")
-    if not _MIN_SIZE <= size <= _MAX_SIZE or size % 2:
-        nearest = min(max(_MIN_SIZE, size + size % 2), _MAX_SIZE)
-        raise UsageError(
-            f"--size {size} cannot be drawn; give an even number from {_MIN_SIZE} to "
-            f"{_MAX_SIZE}, the nearest is {nearest}"
-        )
-    return workers
 
 
 def _check_folder(out: Path, settings: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from echosweep import folders, machine, places, runs
-from echosweep.config import PrepareConfig
+from echosweep.config import PrepareConfig, PrepareOptions
 from echosweep.data.clip_frames import Decoded, Task
 from echosweep.data.decoding import decoded
 from echosweep.data.duplicates import Twins, find_twins
@@ -44,9 +44,6 @@ def prepare(
     out: str | Path,
     *,
     config: PrepareConfig | None = None,
-    workers: int | None = None,
-    preview: str | Path | None = None,
-    name_key: str | Path | None = None,
     progress: Progress = silent,
     **settings: Any,
 ) -> FrameStore:
@@ -58,21 +55,16 @@ def prepare(
     Args:
         source: A folder or a file with videos.
         out: The store to make.
-        config: The options; `settings` go on top.
-        workers: Decoder processes; None: one a core.
-        preview: A folder for contact sheets of what will be kept, made first.
-        name_key: A file that says which hash is which file, where names are hashed.
+        config: A `PrepareOptions`, or the `PrepareConfig`; `settings` go on top.
         progress: Called after each video.
-        settings: Fields of `PrepareConfig`: size, every, kind, ...
+        settings: Fields of `PrepareOptions`: size, every, kind, workers, preview, ...
 
     Raises:
         UsageError: An argument or the source is wrong; nothing was done.
         EchoSweepError: Too many videos are broken, or the disk is full.
     """
-    options, out = PrepareConfig.merge(config, settings), Path(out)
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers {workers} is not 1 or more; leave it out for one a core")
-    plan = make_plan(Path(source), options, Path(name_key) if name_key else None)
+    options, out = PrepareOptions.merge(config, settings), Path(out)
+    plan = make_plan(Path(source), options, options.name_key)
     _check_some(plan)
     _check_excluded(out, plan, {})
     facts = _facts(plan)
@@ -81,22 +73,20 @@ def prepare(
     finished = find_finished(out, task)
     if not finished:
         places.check_free(out)  # before pictures are written for nothing
-    if preview:
-        write_preview(plan, Path(preview), workers)
+    if options.preview:
+        write_preview(plan, options.preview, options.workers)
     if finished:
         runs.note_finished(out)
         return finished
     with _disk_full_explained(out), StoreWriter(out, preparation, task) as writer:
         how = Task(facts["kind"], options.every, preparation, Limits.of(options))
-        _write(writer, plan, how, workers, progress)
+        _write(writer, plan, how, options.workers, progress)
         return _finish(writer, plan, facts)
 
 
 def dry_run(
     source: str | Path,
     config: PrepareConfig | None = None,
-    *,
-    preview: str | Path | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Return the summary of what `prepare` would do, without decoding every video.
@@ -105,17 +95,16 @@ def dry_run(
 
     Args:
         source: A folder or a file with videos.
-        config: The options; `settings` go on top.
-        preview: A folder for contact sheets of what would be kept.
-        settings: Fields of `PrepareConfig`.
+        config: A `PrepareOptions`, or the `PrepareConfig`; `settings` go on top.
+        settings: Fields of `PrepareOptions`.
 
     Raises:
         UsageError: An argument or the source is wrong.
     """
-    options = PrepareConfig.merge(config, settings)
+    options = PrepareOptions.merge(config, settings)
     plan = make_plan(Path(source), options)
-    if preview:
-        write_preview(plan, Path(preview))
+    if options.preview:
+        write_preview(plan, options.preview)
     clips = [clip for clip in plan.clips if not clip.fault]
     faults = {clip.name: clip.fault for clip in plan.clips if clip.fault}
     summary = summarise(plan, Result(clips, split_clips(clips, options), excluded=faults))

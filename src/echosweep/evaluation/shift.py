@@ -6,9 +6,8 @@ Invariant: what is held out decides nothing, neither the epoch nor the threshold
 done once: a file is addressed by all that decides it.
 """
 
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from echosweep import bounded, runs
-from echosweep.data.source import Guard
-from echosweep.evaluation import CLASSIFIERS
+from echosweep import runs
+from echosweep.evaluation import CLASSIFIERS, fit_files
 from echosweep.evaluation.classify import (
     FitSettings,
     as_tensor,
@@ -40,7 +38,6 @@ from echosweep.progress import Progress, silent
 
 VERSION = 1  # of the procedure: files of fits made otherwise are not taken
 WIDE = 0.2  # a margin beyond which even seven of ten right is no finding: too few patients
-_MOST_BYTES = 1 << 28  # of a fit in a file
 _MAPPED = 256  # images of a side whose gradients are averaged
 _CHUNK = 64
 
@@ -76,7 +73,8 @@ def find_fits(
     """
     seeded = [replace(settings, seed=settings.seed + repeat) for repeat in range(len(folds))]
     names = [_signature(fold, classifier, s) for fold, s in zip(folds, seeded, strict=True)]
-    fits = [_read(folder / f"{name}.npz") for name in names]
+    stored = [fit_files.read(folder, name) for name in names]
+    fits = [Fit(**arrays) if arrays else None for arrays in stored]
     sizes = [2 * settings.epochs * len(fold.generated.train) for fold in folds]
     done = sum(size for size, fit in zip(sizes, fits, strict=True) if fit)
     progress(done, sum(sizes), done)
@@ -84,7 +82,7 @@ def find_fits(
         if fits[i] is None:
             step = _After(progress, done, sum(sizes))
             fits[i] = found = _fit(folds[i], classifier, seeded[i], device, step)
-            _write(folder / f"{name}.npz", found)
+            fit_files.write(folder, name, asdict(found))
             done += sizes[i]
     return [fit for fit in fits if fit]
 
@@ -95,20 +93,6 @@ def _signature(fold: Fold, classifier: str, settings: FitSettings) -> str:
         for part in fold
     ]
     return runs.signature([VERSION, sides, classifier, asdict(settings)], length=32)
-
-
-def _read(path: Path) -> Fit | None:
-    """Return the fit of a file; None where there is none, or a damaged one."""
-    with Guard(), np.load(io.BytesIO(bounded.read_bytes(path, _MOST_BYTES))) as file:
-        if sum(each.file_size for each in file.zip.infolist()) <= _MOST_BYTES:
-            return Fit(**{field.name: file[field.name] for field in fields(Fit)})
-    return None
-
-
-def _write(path: Path, found: Fit) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, **asdict(found))
-    runs.atomic_write(path, lambda file: file.write(buffer.getvalue()))
 
 
 def _fit(

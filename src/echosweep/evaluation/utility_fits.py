@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from echosweep import rng, runs
-from echosweep.data.source import Guard
-from echosweep.evaluation import CLASSIFIERS
+from echosweep.evaluation import CLASSIFIERS, fit_files
 from echosweep.evaluation.classify import FitSettings, as_tensor, fit, predict
 from echosweep.evaluation.sets import Side
 from echosweep.evaluation.utility import Trial, labels_of
@@ -79,14 +78,14 @@ class Fits:
             epochs=-(-self.settings.epochs // len(learnt)),
             seed=rng.derive("utility", role, self.settings.seed, repeat),
         )
-        file = self.folder / f"{self._signature(learnt, targets, side, settings)}.npy"
-        shape = len(side), self.trial.task.outputs
-        stored = _stored(file, shape)
+        name = self._signature(learnt, targets, side, settings)
+        stored = fit_files.read(self.folder, name)
         if stored is None:
-            stored = self._train(learnt, targets, side, settings, shown)
-            runs.atomic_write(file, lambda opened: np.save(opened, stored))
+            stored = {"outputs": self._train(learnt, targets, side, settings, shown)}
+            fit_files.write(self.folder, name, stored)
         shown.fits += 1
-        return stored
+        found: Outputs = stored["outputs"]
+        return found
 
     def _signature(
         self, learnt: Sequence[Side], targets: Tensor, side: Side, settings: FitSettings
@@ -118,15 +117,6 @@ class Fits:
             shown,
         )
         return predict(network, as_tensor(side.images()), self.device).numpy()
-
-
-def _stored(file: Path, shape: tuple[int, int]) -> Outputs | None:
-    """Return the outputs in a file; None if it is not there, or damaged."""
-    with Guard():
-        outputs: Outputs = np.load(file, mmap_mode="r", allow_pickle=False)
-        if outputs.shape == shape and outputs.dtype == np.float32:
-            return np.array(outputs)
-    return None
 
 
 class _Shown:

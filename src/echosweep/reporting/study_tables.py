@@ -176,7 +176,7 @@ def floors(record: Record | None) -> list[FloorRow]:
             floor["metric"],
             by,
             record["n"],
-            record["splits"],
+            record.get("repeats") or record["splits"],  # its name of before
             curve["mean"],
             curve["std"],
             curve["infinity"],

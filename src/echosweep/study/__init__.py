@@ -9,15 +9,14 @@ To add a stage, write a function in `stages.py` and name it here; to add a strat
 
 from collections.abc import Callable
 
+from echosweep.config import FloorOptions, ShiftOptions
 from echosweep.study.backends import Backend, Settings
 from echosweep.study.backends.local import Local
 from echosweep.study.backends.ray import Ray
 from echosweep.study.backends.slurm import Slurm
 from echosweep.study.stages import (
     FinalOptions,
-    FloorOptions,
     SearchOptions,
-    ShiftOptions,
     Stage,
     final,
     floor,

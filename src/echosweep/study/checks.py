@@ -18,7 +18,7 @@ from echosweep.study.candidate import Candidate
 from echosweep.study.leaks import check_reporting_split, check_seeds, check_training_split
 from echosweep.study.recipe import Range, Recipe, StageEntry
 from echosweep.study.search import at_budget
-from echosweep.study.stages import FinalOptions, SearchOptions
+from echosweep.study.stages import FinalOptions, SearchOptions, of_command
 from echosweep.study.strategies import combinations, cost
 
 _MOST_CELLS = 2000
@@ -50,6 +50,12 @@ def check(recipe: Recipe) -> dict[str, Config]:
 def options_of(entry: StageEntry) -> Config:
     """Return the options of a stage, checked by its kind."""
     kind = STAGES[entry.stage].options
+    for name in of_command(kind):
+        if name in entry.options:
+            raise UsageError(
+                f"key in stage {entry.name!r}: {name} is an option of the command alone; leave it "
+                "out (features and seeds stand in the recipe)"
+            )
     return kind.make(entry.options, where=f"key in stage {entry.name!r}:")
 
 

@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from echosweep.config import Config, DiscriminatorConfig, FeatureConfig, SampleConfig, TrainConfig
+from echosweep.config import (
+    Config,
+    DiscriminatorConfig,
+    FeatureConfig,
+    SampleConfig,
+    TrainConfig,
+    registered,
+)
 from echosweep.study.candidate import Candidate
 
 Words = list[str]
@@ -53,7 +60,7 @@ class Drawn(NamedTuple):
     seed: int
     n: int
     split: str
-    metrics: str
+    metrics: tuple[str, ...]
 
 
 class Guide(NamedTuple):
@@ -67,9 +74,14 @@ def evaluate_command(
     generated: str | Path, data: str | Path, config: FeatureConfig, drawn: Drawn
 ) -> Words:
     """Return `echosweep evaluate` of a config."""
-    numbers = ["--num", str(drawn.n), "--split", drawn.split, "--metrics", drawn.metrics]
-    kept = config.model_copy(update={"cache": None, "inception": None, "dinov2": None})
+    numbers = ["--num", str(drawn.n), "--split", drawn.split, "--metrics", _metrics(drawn)]
+    kept = config.model_copy(update={"inception": None, "dinov2": None})
     return ["echosweep", "evaluate", str(generated), str(data), *numbers, *_options(kept)]
+
+
+def _metrics(drawn: Drawn) -> str:
+    everything = drawn.metrics == registered("evaluation", "METRICS")
+    return "all" if everything else ",".join(drawn.metrics)
 
 
 def by_hand(

@@ -7,14 +7,14 @@ the change is done.
 
 import contextlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from echosweep import runs
-from echosweep.config import changes, check_choice
+from echosweep.config import FeatureConfig, StudyOptions, changes
 from echosweep.data.phantom import phantom, remove_phantom
 from echosweep.data.prepare import prepare
 from echosweep.data.store import FrameStore
@@ -26,7 +26,7 @@ from echosweep.study import BACKENDS
 from echosweep.study.backends import Settings
 from echosweep.study.checks import check, check_copies_can_be_sought
 from echosweep.study.ledger import Ledger
-from echosweep.study.plan import check_disk, count_images
+from echosweep.study.plan import check_disk, count_images, plan, print_plan
 from echosweep.study.recipe import Recipe, StageEntry
 from echosweep.study.runner import Runner, Say
 
@@ -38,40 +38,40 @@ def study(
     recipe: str | Path | Recipe,
     out: str | Path,
     *,
-    data: str | Path | None = None,
-    backend: str = "local",
-    settings: Settings | None = None,
-    storage: str | None = None,
-    exhaustive: bool = False,
-    retry_failed: bool = False,
+    config: StudyOptions | None = None,
     show: Show = hidden,
     say: Say = print,
+    **options: Any,
 ) -> Path:
     """Run a recipe on a frame store into the folder `out`; return the page of its report.
 
-    recipe: a shipped one's name, a YAML file, or a Recipe. data: frame store; None where the recipe
-    makes its own. backend: a key of BACKENDS, with its settings. storage: a database URL for the
-    ledger, instead of a journal in `out`. exhaustive: train every cell to the end. retry_failed: do
-    what failed again. `say` hears of every trial that ends.
+    Args:
+        recipe: A shipped one's name, a YAML file, or a Recipe.
+        out: Folder of the study.
+        config: How to run it.
+        show: Makes progress bars.
+        say: Hears of every trial that ends.
+        options: Fields of StudyOptions (data, backend, workers, ...), on top of `config`.
 
-    Raises UsageError for all that can be known to go wrong, before any work; EchoSweepError where a
-    stage failed, after the report if it chose nothing; KeyboardInterrupt, after saving, when asked
-    to stop.
+    Raises:
+        UsageError: For all that can be known to go wrong, before any work.
+        EchoSweepError: Where a stage failed, after the report if it chose nothing.
+        KeyboardInterrupt: After saving, when asked to stop.
     """
-    recipe, out = read(recipe, exhaustive), Path(out)
-    options = check(recipe)
-    check_choice("backend", backend, list(BACKENDS))
+    wanted = StudyOptions.merge(config, options)
+    recipe, out, data = read(recipe, wanted), Path(out), wanted.data
+    stages = check(recipe)
     _check_place(out, recipe, data)
-    check_copies_can_be_sought(recipe, options, count_images(recipe, data))
+    check_copies_can_be_sought(recipe, stages, count_images(recipe, data))
     check_disk(recipe, data, out)
-    ledger = _ledger(storage, out, recipe)
-    runs_on = BACKENDS[backend](settings or Settings(gpus=recipe.gpus))
+    ledger = _ledger(wanted.storage, out, recipe)
+    runs_on = BACKENDS[wanted.backend](_settings(recipe, wanted))
     store = _data(recipe, out, data, show)
     claim(out, recipe, store)
-    if retry_failed:
+    if wanted.retry_failed:
         for error in (out / "trials").glob("*/error.json"):
             error.unlink()
-    runner = Runner(out, recipe, options, runs_on, ledger, show, say)
+    runner = Runner(out, recipe, stages, runs_on, ledger, show, say)
     runner.run()
     page = _report(out)
     if runner.failed:
@@ -80,6 +80,13 @@ def study(
             "mend it and run the same command with --retry-failed"
         )
     return page
+
+
+def dry_run(recipe: str | Path | Recipe, options: StudyOptions, show: Show = hidden) -> None:
+    """Print every trial of a study with its hours and memory, and the total."""
+    chosen = read(recipe, options)
+    check(chosen)
+    print_plan(plan(chosen, options.data, workers=options.workers, gpus=chosen.gpus, show=show))
 
 
 def _report(out: Path) -> Path:
@@ -93,24 +100,20 @@ def _report(out: Path) -> Path:
     return page if whole and page.stat().st_mtime > max(records) else report(out)
 
 
-def read(
-    recipe: str | Path | Recipe,
-    exhaustive: bool = False,
-    *,
-    gpus: int | None = None,
-    features: str | None = None,
-    inception: Path | None = None,
-) -> Recipe:
-    """Return the recipe with what a machine changes of it; exhaustive: its halvings as grids."""
+def read(recipe: str | Path | Recipe, options: StudyOptions | None = None) -> Recipe:
+    """Return the recipe with what the options of a study change of it.
+
+    exhaustive: its halvings as grids; gpus; and what images are compared by.
+    """
+    options = options or StudyOptions()
     found = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     values = found.model_dump(exclude_unset=True)
-    if exhaustive:
+    if options.exhaustive:
         values["stages"] = [_in_full(stage) for stage in found.stages]
-    if gpus is not None:
-        values["gpus"] = gpus
-    given = {"features": features, "inception": inception}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return Recipe.make({**values, "features": {**values.get("features", {}), **chosen}})
+    if options.gpus is not None:
+        values["gpus"] = options.gpus
+    features = options.part(FeatureConfig).model_dump(exclude_unset=True)
+    return Recipe.make({**values, "features": {**values.get("features", {}), **features}})
 
 
 def _in_full(stage: StageEntry) -> dict[str, Any]:
@@ -118,16 +121,10 @@ def _in_full(stage: StageEntry) -> dict[str, Any]:
     return stage.model_dump() | ({"strategy": "grid"} if halved else {})
 
 
-def settings_of(
-    recipe: Recipe, workers: int | None, address: str | None, options: Sequence[str]
-) -> Settings:
-    """Return a backend's settings; options: as partition=gpu. Raises UsageError for others."""
-    pairs = [tuple(option.split("=", 1)) for option in options]
-    if wrong := [option for option, pair in zip(options, pairs, strict=True) if len(pair) < 2]:
-        raise UsageError(f"--slurm {wrong[0]!r} must be NAME=VALUE, as partition=gpu")
-    if workers is not None and workers < 1:
-        raise UsageError(f"--workers {workers} must be 1 or more")
-    return Settings(workers, recipe.gpus, address, tuple((a, b) for a, b in pairs))
+def _settings(recipe: Recipe, options: StudyOptions) -> Settings:
+    pairs = (option.partition("=") for option in options.slurm)
+    slurm = tuple((name, value) for name, _, value in pairs)
+    return Settings(options.workers, recipe.gpus, options.address, slurm)
 
 
 def _check_place(out: Path, recipe: Recipe, data: str | Path | None) -> None:
@@ -166,7 +163,7 @@ def _data(recipe: Recipe, out: Path, data: str | Path | None, show: Show) -> Fra
     if not store.exists():
         videos = out / "data" / "videos"
         with show("phantom", "frames") as progress:
-            phantom(videos, made.videos, made.frames, progress=progress)
+            phantom(videos, videos=made.videos, frames=made.frames, progress=progress)
         with show("prepare", "frames") as progress:
             prepare(videos, store, size=made.size, every=made.every, progress=progress)
     remove_phantom(out / "data" / "videos")

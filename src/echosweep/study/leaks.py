@@ -8,11 +8,10 @@ discriminator learns from do not overlap. Invariant: each message names a value 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from echosweep.config import Config
+from echosweep.config import Config, ShiftOptions
 from echosweep.errors import UsageError
 from echosweep.study.candidate import Candidate
 from echosweep.study.recipe import DISCRIMINATOR_SEED, SEEDS, Recipe, Reporting
-from echosweep.study.stages import ShiftOptions
 
 
 class Seeds(NamedTuple):

@@ -11,8 +11,16 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from echosweep.config import Config, Registry, registered
-from echosweep.config.base import PositiveInt
+from echosweep.config import (
+    Config,
+    FeatureConfig,
+    FloorOptions,
+    Registry,
+    ShiftOptions,
+    registered,
+)
+from echosweep.config.copies import Rate
+from echosweep.config.evaluate import Metrics
 from echosweep.errors import EchoSweepError
 from echosweep.study.candidate import Candidate
 from echosweep.study.recipe import Dimension, Recipe
@@ -57,31 +65,11 @@ class SearchOptions(Settings):
     baseline: bool = Field(False, description="also what came in: kept if nothing beats it")
 
 
-class FloorOptions(Config):
-    """How real images are compared with real ones."""
-
-    splits: PositiveInt = 5
-    num: PositiveInt | None = None
-
-
-class ShiftOptions(Config):
-    """Which classifiers try to tell generated from real images."""
-
-    classifiers: Annotated[tuple[str, ...], Registry("evaluation", "CLASSIFIERS")] = ()
-    num: PositiveInt | None = None
-    epochs: PositiveInt = 50
-    batch: PositiveInt = 128
-    repeats: PositiveInt = 3
-    split: Literal["val", "test"] = "test"
-
-
 class FinalOptions(Config):
     """What is measured of the winner."""
 
-    metrics: str = "all"
-    rate: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.01, description="share of innocent images that the search for copies flags"
-    )
+    metrics: Metrics = registered("evaluation", "METRICS")
+    rate: Rate = 0.01
 
 
 def search(options: SearchOptions, candidates: list[Candidate], bench: Bench) -> Outcome:
@@ -208,17 +196,17 @@ def _why(options: SearchOptions, ranked: Sequence[Row], rows: Sequence[Row]) -> 
 
 def floor(options: FloorOptions, candidates: list[Candidate], bench: Bench) -> Outcome:
     """Measure real against real images: what no candidate can beat."""
-    params = options.model_dump(mode="json") | {"seed": bench.recipe.seed}
+    params = given_in_stage(options) | {"seed": bench.recipe.seed}
     return _single([Trial("floor", params)], candidates, bench, options)
 
 
 def shift(options: ShiftOptions, candidates: list[Candidate], bench: Bench) -> Outcome:
     """Ask classifiers whether the best candidate's images can be told from real ones."""
     reported = bench.recipe.report
-    params = options.model_dump(mode="json") | {
+    params = given_in_stage(options) | {
         "candidate": candidates[0].task(),
-        "classifiers": list(options.classifiers or registered("evaluation", "CLASSIFIERS")),
         "num": options.num or reported.num,
+        "split": options.split or reported.split,
         "seed": reported.seed,
     }
     return _single([Trial("shift", params)], candidates, bench, options)
@@ -247,7 +235,7 @@ def _single(
         row_of(trial, Proposal({}), 0) | {"label": name}
         for trial, name in zip(trials, names, strict=False)
     ]
-    record = {"options": options.model_dump(mode="json"), "trials": rows}
+    record = {"options": given_in_stage(options), "trials": rows}
 
     def seen() -> list[Row]:
         states = (bench.peek(row["signature"]) or row for row in rows)
@@ -261,6 +249,17 @@ def _single(
     state = "done" if all(good) else "failed"
     found = {"trials": seen(), "state": state, "result": good[0], "results": good}
     return Outcome(candidates, record | found)
+
+
+def given_in_stage(options: Config) -> dict[str, Any]:
+    """Return the options of a stage as JSON, without those that only the command has."""
+    return options.model_dump(mode="json", exclude=set(of_command(type(options))))
+
+
+def of_command(kind: type[Config]) -> list[str]:
+    """Return the options of a command that no stage has: where, by which features, which seed."""
+    beside = {*kind.free(), *FeatureConfig.model_fields, "seed"}
+    return [name for name in kind.model_fields if name in beside]
 
 
 class Stage(NamedTuple):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from echosweep import runs, stops, streams
-from echosweep.config import FeatureConfig
+from echosweep.config import FeatureOptions
 from echosweep.environment import environment
 from echosweep.errors import EchoSweepError
 from echosweep.reporting.study_checks import read_facts
@@ -58,7 +58,7 @@ def _do(study: Path, signature: str) -> dict[str, Any]:
     prepare_process()
     facts = read_facts(study)
     trial = get(study, signature)
-    features = FeatureConfig.make({**facts["features"], "cache": study / "features"})
+    features = FeatureOptions.make({**facts["features"], "cache": study / "features"})
     workshop = Workshop(
         study,
         Path(facts["data"]["path"]),

@@ -18,7 +18,7 @@ from echosweep.commands.discriminate import discriminate
 from echosweep.commands.ema import ema
 from echosweep.commands.sample import sample
 from echosweep.commands.train import train
-from echosweep.config import FeatureConfig, SampleConfig, TrainConfig
+from echosweep.config import FeatureOptions, SampleConfig, TrainConfig
 from echosweep.errors import EchoSweepError
 from echosweep.progress import Progress, Show
 from echosweep.study import several
@@ -35,7 +35,7 @@ class Workshop:
 
     study: Path
     data: Path
-    features: FeatureConfig
+    features: FeatureOptions
     gpus: int
     show: Show
 

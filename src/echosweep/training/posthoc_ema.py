@@ -112,6 +112,12 @@ def track_path(run: Path, nimg: int) -> Path:
     return run / "ema" / f"{nimg:012d}"
 
 
+def stored_without_facts(run: Path) -> Path | None:
+    """Return a file of averages that lacks its JSON, as of a run that was killed; None if whole."""
+    files = sorted((run / "ema").glob("[0-9]" * 12 + ".safetensors"))
+    return next((path for path in files if not path.with_suffix(".json").exists()), None)
+
+
 def stored_tracks(run: Path) -> list[int]:
     """Return at how many images a run stored its averages, in order."""
     return sorted(int(path.stem) for path in (run / "ema").glob("[0-9]" * 12 + ".json"))

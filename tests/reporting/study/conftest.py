@@ -223,7 +223,7 @@ def records(stores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     settings: Record = {"features": "random", "cache": folder / "cache"}
     quick: Record = {"classifiers": ["linear"], "epochs": 1, "repeats": 1}
     found = {
-        "floor": floor(real, splits=2, **settings),
+        "floor": floor(real, repeats=2, **settings),
         "shift": shift(made, real, after=guided, out=folder / "shift", **quick),
         "copies": copies(guided, real, rate=0.1, out=folder / "copies", **settings),
         "published": evaluate(guided, real, split="train", **settings),

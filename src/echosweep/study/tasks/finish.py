@@ -1,5 +1,6 @@
 """Report a candidate: fresh seeds, patients that chose nothing, every metric, copies removed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def finish(
     num: int,
     seed: int,
     split: str,
-    metrics: str,
+    metrics: Sequence[str],
     rate: float,
 ) -> dict[str, Any]:
     """Return what is reported of a candidate, and the store of its images that may be shared.
@@ -31,11 +32,11 @@ def finish(
     """
     made = Candidate.make(candidate)
     images = workshop.images(made, num, seed)
-    drawn = Drawn(num, seed, min(num, rows_in(workshop.data, split)), split, metrics)
+    drawn = Drawn(num, seed, min(num, rows_in(workshop.data, split)), split, tuple(metrics))
     record = compare(workshop, images, drawn, workshop.study / "evaluation" / images.name)
     trained_on = made.train.split
     as_published = Drawn(
-        num, seed, min(num, rows_in(workshop.data, trained_on)), trained_on, "frechet"
+        num, seed, min(num, rows_in(workshop.data, trained_on)), trained_on, ("frechet",)
     )
     paper = compare(workshop, images, as_published)
     return {

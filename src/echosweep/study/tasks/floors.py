@@ -6,15 +6,8 @@ from echosweep.commands.floor import floor
 from echosweep.study.workshop import Workshop
 
 
-def floors(workshop: Workshop, *, splits: int, num: int | None, seed: int) -> dict[str, Any]:
-    """Return the record of `echosweep floor` on all of the data."""
-    record = floor(
-        workshop.data,
-        num=num,
-        splits=splits,
-        seed=seed,
-        config=workshop.features,
-        show=workshop.show,
-    )
+def floors(workshop: Workshop, **options: Any) -> dict[str, Any]:
+    """Return the record of `echosweep floor` on all of the data, by these of its options."""
+    record = floor(workshop.data, config=workshop.features, show=workshop.show, **options)
     assert record
     return record

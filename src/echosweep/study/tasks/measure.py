@@ -16,7 +16,7 @@ from echosweep.study.recipe import DISCRIMINATOR_SEED
 from echosweep.study.workshop import Workshop, rate_of
 from echosweep.training import checkpoint
 
-METRICS = "frechet,kid"
+METRICS = ("frechet", "kid")
 
 
 def measure(

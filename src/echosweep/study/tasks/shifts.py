@@ -9,37 +9,22 @@ from echosweep.study.workshop import Workshop
 
 
 def shifts(
-    workshop: Workshop,
-    *,
-    candidate: dict[str, Any],
-    num: int,
-    seed: int,
-    split: str,
-    classifiers: list[str],
-    epochs: int,
-    batch: int,
-    repeats: int,
+    workshop: Workshop, *, candidate: dict[str, Any], num: int, **options: Any
 ) -> dict[str, Any]:
     """Return the record of `echosweep shift`: without guidance, and with it where there is some.
 
-    num: images a side, as many as the split has if those are fewer.
+    num: images a side, as many as the split has if those are fewer. options: of the command.
     """
-    made = Candidate.make(candidate)
+    made, seed = Candidate.make(candidate), options["seed"]
     plain = workshop.images(made.unguided(), num, seed)
-    guided = workshop.images(made, num, seed) if made.sample.guidance else None
     record = shift(
         plain,
         workshop.data,
-        after=guided,
-        classifiers=classifiers,
-        epochs=epochs,
-        batch=batch,
-        repeats=repeats,
-        num=min(num, rows_in(workshop.data, split)),
-        split=split,
-        seed=seed,
+        after=workshop.images(made, num, seed) if made.sample.guidance else None,
+        num=min(num, rows_in(workshop.data, options["split"])),
         out=workshop.study / "shift" / plain.name,
         show=workshop.show,
+        **options,
     )
     assert record
     return record
