@@ -34,7 +34,7 @@ class ChooseEpochOptions(FeatureOptions, SampleConfig):
     repeats: PositiveInt = Field(10, description="how often patients and seeds are halved")
     split: Split | None = Field(None, description="split of DATA; default: all")
     epochs: tuple[PositiveInt, ...] | None = Field(
-        None, description="epochs to choose from, as 1,5,10; default: every one"
+        None, description="epochs to choose from, as 1,5,10, or all"
     )
     batch: Annotated[PositiveInt, Free] = Field(
         64, description="images drawn at a time; changes no image"
@@ -43,7 +43,7 @@ class ChooseEpochOptions(FeatureOptions, SampleConfig):
     @field_validator("epochs", mode="before")
     @classmethod
     def _all_or_some(cls, value: Any) -> Any:
-        return None if value == "every" else split_at_commas(value)
+        return None if value in ("all", "every") else split_at_commas(value)
 
     @model_validator(mode="after")
     def _has_one_guide_and_extractor(self) -> Self:

@@ -57,35 +57,26 @@ class Ledger:
     def write(self, stage: str, space: Space, rows: Sequence[Row]) -> None:
         """Make the study NAME/STAGE hold exactly one trial per signature in `rows`.
 
-        rows: as in a stage's record, each with signature, changes, budget, state and score.
+        Optuna changes no finished trial, so where anything differs all of them are written again.
+
+        Args:
+            stage: Name of the stage.
+            space: What it searches.
+            rows: As in its record, each with signature, changes, budget, state and score.
         """
         import_optuna()
         import optuna
 
-        wanted = {row["signature"]: _frozen(space, row) for row in rows}
+        wanted = list({row["signature"]: _frozen(space, row) for row in rows}.values())
         with self._opened() as (storage, owner):
             study = self._study(f"{self._name}/{stage}", storage, owner)
             kept = study.get_trials()
-            if not _can_become(kept, wanted):
+            if [_content(trial) for trial in kept] == [_content(trial) for trial in wanted]:
+                return
+            if kept:
                 optuna.delete_study(study_name=study.study_name, storage=storage)
-                study, kept = self._study(study.study_name, storage, owner), []
-            there = {trial.user_attrs["signature"]: trial for trial in kept}
-            for signature, trial in wanted.items():
-                if signature not in there:
-                    study.add_trial(trial)
-                elif not _agree(there[signature], trial):
-                    _update(storage, there[signature], trial)
-
-    def read(self, stage: str) -> list[dict[str, Any]]:
-        """Return the rows that the study NAME/STAGE was written from, [] where there is none."""
-        with self._opened() as (storage, _):
-            import optuna  # here: the line above says what to install
-
-            try:
-                study = optuna.load_study(study_name=f"{self._name}/{stage}", storage=storage)
-            except KeyError:
-                return []
-            return [trial.user_attrs["record"] for trial in study.get_trials()]
+                study = self._study(study.study_name, storage, owner)
+            study.add_trials(wanted)
 
     def _study(
         self, name: str, storage: "optuna.storages.BaseStorage", owner: str
@@ -255,41 +246,5 @@ def _frozen(space: Space, row: Row) -> "optuna.trial.FrozenTrial":
     )
 
 
-def _agree(kept: "optuna.trial.FrozenTrial", wanted: "optuna.trial.FrozenTrial") -> bool:
-    """Say whether a trial is there as it is wanted."""
-    same = _same_point(kept, wanted) and kept.user_attrs == wanted.user_attrs
-    return same and (kept.state, kept.values) == (wanted.state, wanted.values)
-
-
-def _same_point(kept: "optuna.trial.FrozenTrial", wanted: "optuna.trial.FrozenTrial") -> bool:
-    return (kept.params, kept.distributions) == (wanted.params, wanted.distributions)
-
-
-def _can_become(
-    kept: Sequence["optuna.trial.FrozenTrial"], wanted: Mapping[str, "optuna.trial.FrozenTrial"]
-) -> bool:
-    """Say whether additions and updates lead from what is kept to what is wanted.
-
-    Optuna removes no trial, changes no finished one, and moves none in the space.
-    """
-    signatures = [trial.user_attrs.get("signature") for trial in kept]
-    if len(set(signatures)) < len(signatures) or not set(signatures) <= set(wanted):
-        return False
-    pairs = ((trial, wanted[trial.user_attrs["signature"]]) for trial in kept)
-    return all(_agree(*p) if p[0].state.is_finished() else _same_point(*p) for p in pairs)
-
-
-def _update(
-    storage: "optuna.storages.BaseStorage",
-    kept: "optuna.trial.FrozenTrial",
-    wanted: "optuna.trial.FrozenTrial",
-) -> None:
-    """Bring an unfinished trial up to date, its state last: with it, it may be final."""
-    from optuna.trial import TrialState
-
-    for key, value in wanted.user_attrs.items():
-        storage.set_trial_user_attr(kept._trial_id, key, value)
-    if kept.state == TrialState.WAITING and wanted.state.is_finished():
-        storage.set_trial_state_values(kept._trial_id, TrialState.RUNNING)  # it has a start, too
-    if kept.state != wanted.state:
-        storage.set_trial_state_values(kept._trial_id, wanted.state, wanted.values)
+def _content(trial: "optuna.trial.FrozenTrial") -> tuple[Any, ...]:
+    return trial.state, trial.values, trial.params, trial.distributions, trial.user_attrs
