@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from echosweep import rng
 from echosweep.diffusion.denoiser import Denoises
-from echosweep.diffusion.guidance import GUIDANCE, value_and_gradient
+from echosweep.diffusion.guidance import Interval, discriminator, value_and_gradient
 from echosweep.diffusion.guidance.discriminator import ValueAndGradient
 from echosweep.diffusion.samplers import SAMPLERS, run
 from echosweep.guides import published_interval
@@ -99,8 +99,8 @@ def train(real: Ring, made: Ring, steps: int, seed: int) -> LogRatio:
 def guided(
     made: Ring, evaluate: ValueAndGradient, w: float, interval: tuple[float, float]
 ) -> Denoises:
-    inside = GUIDANCE["discriminator"](made, evaluate, lambda sigma: w * torch.ones_like(sigma))
-    return GUIDANCE["interval"](made, inside, *interval)
+    inside = discriminator(made, evaluate, lambda sigma: w * torch.ones_like(sigma))
+    return Interval(made, inside, *interval)
 
 
 def energy(a: Tensor, b: Tensor) -> float:

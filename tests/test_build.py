@@ -63,7 +63,7 @@ def test_ode_takes_the_framework_s_own_settings_unless_told() -> None:
 
 
 def test_features_in_fp16_are_refused_on_a_cpu() -> None:
-    config = FeatureConfig.make({"features": "random", "device": "cpu"})
-    assert build_extractors(config)[0].precision == "fp32"
+    config = FeatureConfig.make({"features": "random"})
+    assert build_extractors(config, "cpu")[0].precision == "fp32"
     with pytest.raises(UsageError, match="--feature-precision fp16 needs a GPU"):
-        build_extractors(config.model_copy(update={"feature_precision": "fp16"}))
+        build_extractors(config.model_copy(update={"feature_precision": "fp16"}), "cpu")

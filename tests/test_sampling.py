@@ -245,9 +245,9 @@ def test_labels_are_drawn_or_given(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num": 0}, "num 0"),
-        ({"batch": 0}, "batch 0"),
-        ({"seed": -1}, "seed -1"),
+        ({"num": 0}, "num = 0: must be above 0"),
+        ({"batch": 0}, "batch = 0: must be above 0"),
+        ({"seed": -1}, "seed = -1: must be 0 or more"),
         ({"steps": 1}, "steps = 1"),
         ({"sampler": "ode", "S_churn": 3}, "'ode' has no S_churn"),
         ({"sampler": "heun", "solver": "euler"}, "'heun' has no solver"),

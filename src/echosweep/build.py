@@ -67,10 +67,14 @@ def build_sampler(config: SampleConfig, framework: Framework) -> Sampler:
     Raises UsageError for a setting that the sampler does not have.
     """
     given = config.model_dump(
-        exclude={"sampler", "steps", "label", *config.GUIDANCE, *config.COMPUTE},
+        exclude={
+            *("sampler", "steps", "label", "sampler_setting"),
+            *(*config.GUIDANCE, *config.COMPUTE),
+        },
         exclude_unset=True,
     )
     given = {name: value for name, value in given.items() if value is not None}
+    given |= config.settings
     allowed = options(config.sampler)
     if wrong := sorted(given.keys() - allowed):
         raise UsageError(

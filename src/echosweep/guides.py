@@ -16,13 +16,15 @@ from echosweep.build import load_discriminator, load_model, model_path
 from echosweep.config import SampleConfig
 from echosweep.diffusion.denoiser import Denoiser, Denoises
 from echosweep.diffusion.guidance import (
-    GUIDANCE,
     WEIGHTINGS,
     Boost,
     Guide,
+    Interval,
     Measured,
     Tools,
     Weight,
+    autoguidance,
+    discriminator,
     unguided,
     value_and_gradient,
 )
@@ -76,8 +78,8 @@ def _by_discriminator(config: SampleConfig, denoiser: Denoiser, device: str) -> 
     def guided(plain: Denoises, w: float, boost: Boost | None) -> Denoises:
         if w == 0:
             return plain
-        inside = GUIDANCE["discriminator"](plain, evaluate, weigh(w), boost)
-        return GUIDANCE["interval"](plain, inside, *interval)
+        inside = discriminator(plain, evaluate, weigh(w), boost)
+        return Interval(plain, inside, *interval)
 
     def guide(plain: Denoises) -> Tools:
         boost = Boost(*interval) if config.boost and w1 else None
@@ -109,8 +111,8 @@ def _by_weaker_model(config: SampleConfig, denoiser: Denoiser, device: str) -> G
     def guided(plain: Denoises, w: float) -> Denoises:
         if w == 0:
             return plain
-        inside = GUIDANCE["autoguidance"](plain, fixed, weigh(w))
-        return GUIDANCE["interval"](plain, inside, *interval)
+        inside = autoguidance(plain, fixed, weigh(w))
+        return Interval(plain, inside, *interval)
 
     return lambda plain: Tools(guided(plain, w1), guided(plain, _or(config.w2, w1)))
 

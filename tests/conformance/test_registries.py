@@ -10,7 +10,6 @@ REGISTRIES = [
     ("networks", "NETWORKS"),
     ("diffusion", "FRAMEWORKS"),
     ("diffusion/samplers", "SAMPLERS"),
-    ("diffusion/guidance", "GUIDANCE"),
     ("diffusion/guidance", "WEIGHTINGS"),
     ("diffusion/discriminators", "DISCRIMINATORS"),
     ("training", "OBJECTIVES"),

@@ -69,7 +69,7 @@ def test_last_state_is_the_last_denoised_image(name, latents):
 
 
 def test_it_takes_what_every_sampler_takes(name):
-    parameters = inspect.signature(SAMPLERS[name]).parameters
+    parameters = inspect.signature(SAMPLERS[name].steps).parameters
     assert list(parameters)[:2] == ["denoiser", "latents"]
     assert {"num_steps", "labels", "noise", "corrector"} <= set(parameters)
     assert {"num_steps", "sigma_min", "sigma_max"} <= set(options(name))

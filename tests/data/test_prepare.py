@@ -547,7 +547,7 @@ def test_real_clips_are_whole(shared_data: Path, tmp_path: Path) -> None:
         ("max_excluded", 1.5, "max_excluded = 1.5: must be 1 or less"),
         ("splits", (0.5, 0.5, 0.5), "three shares"),
         ("splits", (1.5, -0.5, 0.0), "three shares"),
-        ("workers", 0, "workers 0 is not 1 or more"),
+        ("workers", 0, "workers = 0: must be above 0"),
         ("patient_regex", "(", "not a pattern"),
     ],
 )

@@ -8,10 +8,11 @@ import torch
 
 from echosweep import rng
 from echosweep.diffusion.guidance import (
-    GUIDANCE,
     WEIGHTINGS,
     Boost,
     Measured,
+    autoguidance,
+    discriminator,
     value_and_gradient,
 )
 from echosweep.diffusion.guidance.guided import Interval
@@ -43,7 +44,7 @@ def gaussian_log_ratio(real, made):
 
 def guided_by(denoiser, log_ratio, w=1.0, boost=None, interval=None):
     evaluate = value_and_gradient(log_ratio)
-    guided = GUIDANCE["discriminator"](denoiser, evaluate, lambda s: w * one(s), boost)
+    guided = discriminator(denoiser, evaluate, lambda s: w * one(s), boost)
     return Interval(denoiser, guided, *interval) if interval else guided
 
 
@@ -117,7 +118,7 @@ def test_samples_on_both_ends_of_an_interval_are_each_treated_as_theirs(gaussian
 def test_autoguidance_extrapolates(gaussian):
     good, weak = gaussian(0.5), gaussian(0.8)
     x, sigma = rng.ImageNoise(range(2))((1, 2, 2)), torch.tensor([0.3, 2.0]).double()
-    guided = GUIDANCE["autoguidance"](good, weak, lambda s: 1.5 * one(s))
+    guided = autoguidance(good, weak, lambda s: 1.5 * one(s))
     a, b = good(x, sigma), weak(x, sigma)
     torch.testing.assert_close(guided(x, sigma), b + 2.5 * (a - b))
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypedDict, get_type_hints
 from cyclopts import Parameter
 from pydantic_core import PydanticUndefined
 
-from echosweep.config import Config, Registry, Repeated, Spelling
+from echosweep.config import Config, KeyOf, Repeated, Spelling
 from echosweep.text import printable
 
 ConfigFile = Annotated[
@@ -81,7 +81,7 @@ def options_of(config: type[Config]) -> Any:
     fields, types = dict[str, Any](), get_type_hints(config)
     for name in _in_order(config):
         field = config.model_fields[name]
-        registries = [mark for mark in field.metadata if isinstance(mark, Registry)]
+        registries = [mark for mark in field.metadata if isinstance(mark, KeyOf)]
         choices = f" ({', '.join(registries[0].keys)})" if registries else ""
         # Lists are one word, 1,2,2: the config splits it.
         listed = list[str] if Repeated in field.metadata else str

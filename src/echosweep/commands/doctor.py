@@ -3,10 +3,11 @@
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from echosweep import machine
+from echosweep import machine, registry
 from echosweep.errors import EchoSweepError
 from echosweep.streams import console, table
 
@@ -43,6 +44,7 @@ def examine() -> list[Finding]:
         _package("optuna", "study", "searches over ranges, the ledger of a study"),
         _package("ray", "ray", "studies on a Ray cluster"),
         _package("submitit", "slurm", "studies on a Slurm cluster"),
+        *_added(),
     ]
 
 
@@ -60,6 +62,18 @@ def print_table(findings: list[Finding]) -> None:
     for finding in findings:
         if finding.fix:
             out.print(f"\n{finding.what}: {finding.fix}", soft_wrap=True)
+
+
+def _added() -> Iterator[Finding]:
+    """Yield what installed packages add to each registry, and what of it cannot be imported."""
+    for name in registry.OPEN:
+        for row, point in registry.added(name).items():
+            try:
+                registry.load(point)
+            except EchoSweepError as error:
+                yield Finding(name, "note", f"{row}, not usable", str(error))
+            else:
+                yield Finding(name, "ok", f"{row} ({registry.package(point)})")
 
 
 def _torch() -> Finding:

@@ -54,11 +54,9 @@ def floor_record(values: Floats) -> dict[str, Any]:
 def next_command(model: Path, epoch: Epoch, sampling: SampleConfig, seed: int) -> str:
     """Return the command that draws from the chosen epoch, from seeds that did not choose it."""
     config = SampleConfig.merge(sampling, {"guidance": epoch.path})
-    words = ["sample", str(model)]
-    for name, value in config.model_dump(mode="json", exclude_defaults=True).items():
-        flag = "--" + name.replace("_", "-")
-        words += [flag] if value is True else [flag, str(value)]
-    return command_line(*words, "--seed", seed, "--num", 50000, "--out", "STORE")
+    return command_line(
+        "sample", model, *config.words(), "--seed", seed, "--num", 50000, "--out", "STORE"
+    )
 
 
 def warnings(reference: Side, by: str, n: int, extractor: Extractor, seen: Seen) -> list[str]:

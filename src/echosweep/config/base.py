@@ -6,7 +6,7 @@ Nothing here imports torch: names are checked against the registries' source tex
 """
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar, get_args
@@ -24,6 +24,7 @@ from echosweep import runs
 from echosweep.config.messages import explain, nearest, shorten
 from echosweep.config.yaml_files import read_yaml
 from echosweep.errors import UsageError
+from echosweep.registry import OPEN, added
 from echosweep.text import NAME_RULE, is_name
 
 _PACKAGE = Path(__file__).parents[1]
@@ -33,17 +34,21 @@ _SWITCHES = {"true": "on", "yes": "on", "on": "on", "false": "off", "no": "off",
 
 @cache
 def registered(package: str, registry: str) -> tuple[str, ...]:
-    """Return the keys of the literal dict `registry` in `echosweep/package/__init__.py`.
+    """Return the keys of the registry of that name in `echosweep/package/__init__.py`.
 
-    Read from the source, so that choices are known in milliseconds, before torch is imported.
+    Its own are read from the source, so that choices are known in milliseconds, before torch is
+    imported; those that other packages add, from their metadata.
     """
     tree = ast.parse((_PACKAGE / package / "__init__.py").read_bytes())
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(t, ast.Name) and t.id == registry for t in targets):
             assert isinstance(node, ast.Assign | ast.AnnAssign)
-            assert isinstance(node.value, ast.Dict)
-            return tuple(ast.literal_eval(key) for key in node.value.keys if key is not None)
+            rows = node.value.args[1] if isinstance(node.value, ast.Call) else node.value
+            assert isinstance(rows, ast.Dict)
+            own = [ast.literal_eval(key) for key in rows.keys if key is not None]
+            others = added(registry.lower()) if registry.lower() in OPEN else ()
+            return tuple(dict.fromkeys([*own, *others]))
     raise AssertionError(f"no literal dict {registry} in {package}/__init__.py")
 
 
@@ -55,7 +60,7 @@ def check_choice(what: str, name: str, allowed: tuple[str, ...] | list[str]) -> 
     raise UsageError(f"{what} {name!r} is not known{nearest(name, allowed)} ({', '.join(allowed)})")
 
 
-class Registry(NamedTuple):
+class KeyOf(NamedTuple):
     """Marks a field whose value is a key, or a tuple of keys, of that registry, or in `also`."""
 
     package: str
@@ -95,7 +100,7 @@ class Config(BaseModel):
     @classmethod
     def make(cls, values: Mapping[str, Any], where: str = "option") -> Self:
         """Return the config of `values`; raise UsageError that names each wrong one and the fix."""
-        values = cls._renamed(values)
+        values = cls._renamed({**values})
         try:
             return cls(**values)
         except ValidationError as error:
@@ -127,7 +132,7 @@ class Config(BaseModel):
     def _check_registered(self) -> Self:
         for name, field in type(self).model_fields.items():
             for mark in field.metadata:
-                if isinstance(mark, Registry):
+                if isinstance(mark, KeyOf):
                     value = getattr(self, name) or ()
                     for chosen in (value,) if isinstance(value, str) else value:
                         check_choice(name, chosen, mark.keys)
@@ -146,6 +151,23 @@ class Config(BaseModel):
     def identity(self) -> dict[str, Any]:
         """Return the fields that decide the result, as JSON: all that are not free."""
         return self.model_dump(mode="json", exclude=self.free())
+
+    def words(self) -> list[str]:
+        """Return the options that make this config, as words of a command line: no defaults."""
+        return [word for name in type(self).model_fields for word in self._words_of(name)]
+
+    def _words_of(self, name: str) -> Iterator[str]:
+        field, flag = type(self).model_fields[name], "--" + name.replace("_", "-")
+        value = self.model_dump(mode="json", include={name})[name]
+        if getattr(self, name) == field.default or value is None:
+            return
+        if isinstance(value, bool):
+            yield flag if value else "--no-" + flag[2:]
+        elif Repeated in field.metadata:
+            for part in value:
+                yield from (flag, part)
+        else:
+            yield from (flag, ",".join(map(str, value)) if isinstance(value, list) else str(value))
 
     def part(self, kind: type[C]) -> C:
         """Return the fields of this config that another kind has too, as a config of that kind."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from echosweep.config.base import Config, Device, Fraction, Positive, PositiveInt, Registry, Seed
+from echosweep.config.base import Config, Device, Fraction, KeyOf, Positive, PositiveInt, Seed
 from echosweep.errors import UsageError
 
 NotNegative = Annotated[float, Field(ge=0)]
@@ -17,7 +17,7 @@ class DiscriminatorConfig(Config):
     Defaults are those of Kim et al. 2023 (arXiv 2211.17091).
     """
 
-    kind: Annotated[str, Registry("diffusion/discriminators", "DISCRIMINATORS")] = Field(
+    kind: Annotated[str, KeyOf("diffusion/discriminators", "DISCRIMINATORS")] = Field(
         "encoder", description="what looks at the images"
     )
     classifier: Path | None = Field(
@@ -32,7 +32,7 @@ class DiscriminatorConfig(Config):
     )
     lr: Positive = Field(3e-4, description="learning rate of Adam")
     weight_decay: NotNegative = Field(1e-7, description="weight decay of Adam")
-    objective: Annotated[str, Registry("training", "OBJECTIVES")] = Field(
+    objective: Annotated[str, KeyOf("training", "OBJECTIVES")] = Field(
         "cross-entropy", description="what training lowers"
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(

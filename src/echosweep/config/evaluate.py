@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from echosweep.config.base import (
     Count,
     Free,
-    Registry,
+    KeyOf,
     Repeated,
     Seed,
     Split,
@@ -18,7 +18,7 @@ from echosweep.config.features import FeatureOptions
 
 Metrics = Annotated[
     tuple[str, ...],
-    Registry("evaluation", "METRICS"),
+    KeyOf("evaluation", "METRICS"),
     BeforeValidator(all_or_some("evaluation", "METRICS")),
     Field(description="what to measure, several with commas, or all", min_length=1),
 ]

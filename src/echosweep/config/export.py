@@ -4,13 +4,13 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from echosweep.config.base import Config, Count, Registry, split_at_commas
+from echosweep.config.base import Config, Count, KeyOf, split_at_commas
 
 
 class ExportOptions(Config):
     """Every option of `echosweep export`."""
 
-    formats: Annotated[tuple[str, ...], Registry("export", "FORMATS")] = Field(
+    formats: Annotated[tuple[str, ...], KeyOf("export", "FORMATS")] = Field(
         ("store",), description="how to write the images, several with commas", min_length=1
     )
     num: Count = Field(

@@ -10,8 +10,8 @@ from echosweep.config.base import (
     Config,
     Device,
     Free,
+    KeyOf,
     PositiveInt,
-    Registry,
     split_at_commas,
 )
 from echosweep.errors import UsageError
@@ -20,7 +20,7 @@ from echosweep.errors import UsageError
 class FeatureConfig(Config):
     """What images are compared by. Equal configs and weights give features that may be compared."""
 
-    features: Annotated[tuple[str, ...] | None, Registry("evaluation", "EXTRACTORS")] = Field(
+    features: Annotated[tuple[str, ...] | None, KeyOf("evaluation", "EXTRACTORS")] = Field(
         None,
         description="what images are compared by, several with commas; only inception with 2048 "
         "features gives a FID; default: inception, and dinov2 where its weights are known",

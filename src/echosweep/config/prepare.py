@@ -9,9 +9,9 @@ from pydantic import Field, field_validator
 from echosweep.config.base import (
     Config,
     Free,
+    KeyOf,
     Positive,
     PositiveInt,
-    Registry,
     Seed,
     split_at_commas,
 )
@@ -29,7 +29,7 @@ class PrepareConfig(Config):
 
     size: tuple[int, int] = Field((64, 64), description="pixels: 64, or HEIGHTxWIDTH as 112x112")
     every: PositiveInt = Field(5, description="take one frame in this many")
-    kind: Annotated[str, Registry("data", "SOURCES", ("auto",))] = Field(
+    kind: Annotated[str, KeyOf("data", "SOURCES", ("auto",))] = Field(
         "auto", description="kind of source; auto: by the files that are there"
     )
     fit: Fit = Field(

@@ -3,15 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from echosweep.config.base import (
     Config,
     Device,
     Free,
+    KeyOf,
     Positive,
     PositiveInt,
-    Registry,
+    Repeated,
     Spelling,
 )
 from echosweep.errors import UsageError
@@ -20,7 +21,7 @@ from echosweep.errors import UsageError
 class SampleConfig(Config):
     """How images are drawn: equal configs, weights and seeds give equal images."""
 
-    sampler: Annotated[str, Registry("diffusion/samplers", "SAMPLERS")] = Field(
+    sampler: Annotated[str, KeyOf("diffusion/samplers", "SAMPLERS")] = Field(
         "heun", description="sampler"
     )
     steps: Annotated[int, Field(ge=2)] = Field(30, description="time steps; Heun: NFE 2 steps - 1")
@@ -40,6 +41,10 @@ class SampleConfig(Config):
     )
     scaling: Literal["vp", "none"] | None = Field(
         None, description="ode: signal scaling; default: framework's"
+    )
+    sampler_setting: Annotated[tuple[str, ...], Repeated] = Field(
+        (),
+        description="setting of a sampler of another package, as beta=0.5; may be given again",
     )
     label: str | None = Field(None, description="class to draw; default: every class alike")
     precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
@@ -68,7 +73,7 @@ class SampleConfig(Config):
     guidance_scale: float | None = Field(
         None, description="guidance: factor on w1 and w2 [default: 1]"
     )
-    weighting: Annotated[str | None, Registry("diffusion/guidance", "WEIGHTINGS")] = Field(
+    weighting: Annotated[str | None, KeyOf("diffusion/guidance", "WEIGHTINGS")] = Field(
         None, description="guidance: how the weight varies with sigma [default: constant]"
     )
     guidance_min: Positive | None = Field(
@@ -83,6 +88,25 @@ class SampleConfig(Config):
         *("guidance_min", "guidance_max"),
     )
     COMPUTE: ClassVar = ("precision", "compile")
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """Return the settings of the sampler that no field is for, by name."""
+        pairs = (setting.partition("=") for setting in self.sampler_setting)
+        return {name: float(value) for name, _, value in pairs}
+
+    @field_validator("sampler_setting")
+    @classmethod
+    def _are_pairs(cls, settings: tuple[str, ...]) -> tuple[str, ...]:
+        for setting in settings:
+            name, _, value = setting.partition("=")
+            try:
+                float(value)
+            except ValueError:
+                name = ""
+            if not name.isidentifier():
+                raise ValueError(f"{setting!r} must be NAME=NUMBER, as beta=0.5")
+        return settings
 
     @model_validator(mode="after")
     def _guidance_is_there(self) -> Self:
@@ -107,6 +131,8 @@ class SampleConfig(Config):
         """
         values = self.model_dump(mode="json")
         left_out = {*(() if self.guidance else self.GUIDANCE)}
+        # Without it a store is one of those made before this setting was there.
+        left_out |= set() if self.sampler_setting else {"sampler_setting"}
         left_out |= {name for name in self.COMPUTE if values[name] == "auto"}
         return {name: value for name, value in values.items() if name not in left_out}
 

@@ -10,8 +10,8 @@ from echosweep.config.base import (
     Count,
     Device,
     Free,
+    KeyOf,
     PositiveInt,
-    Registry,
     Seed,
     Split,
     all_or_some,
@@ -25,7 +25,7 @@ class ShiftOptions(Config):
     after: Annotated[Path | None, Free] = Field(
         None, description="frame store of images of the same model with guidance"
     )
-    classifiers: Annotated[tuple[str, ...], Registry("evaluation", "CLASSIFIERS")] = Field(
+    classifiers: Annotated[tuple[str, ...], KeyOf("evaluation", "CLASSIFIERS")] = Field(
         registered("evaluation", "CLASSIFIERS"),
         description="which to train, several with commas, or all",
         min_length=1,

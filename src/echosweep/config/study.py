@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from echosweep.config.base import Free, PositiveInt, Registry, Repeated
+from echosweep.config.base import Free, KeyOf, PositiveInt, Repeated
 from echosweep.config.features import FeatureConfig
 from echosweep.errors import UsageError
 
@@ -14,7 +14,7 @@ class StudyOptions(FeatureConfig):
     """Every option of `echosweep study run`. What features are not given are the recipe's."""
 
     data: Path | None = Field(None, description="frame store; not for a recipe that makes its own")
-    backend: Annotated[str, Registry("study", "BACKENDS"), Free] = Field(
+    backend: Annotated[str, KeyOf("study", "BACKENDS"), Free] = Field(
         "local", description="where trials run"
     )
     workers: Annotated[PositiveInt | None, Free] = Field(

@@ -9,9 +9,9 @@ from echosweep.config.base import (
     Device,
     Fraction,
     Free,
+    KeyOf,
     Positive,
     PositiveInt,
-    Registry,
     Seed,
     check_choice,
     split_at_commas,
@@ -22,10 +22,10 @@ from echosweep.errors import UsageError
 class TrainConfig(Config):
     """Everything that training depends on, besides the images (algorithms: EDM, table F.1)."""
 
-    network: Annotated[str, Registry("networks", "NETWORKS")] = Field(
+    network: Annotated[str, KeyOf("networks", "NETWORKS")] = Field(
         "ddpmpp", description="architecture"
     )
-    framework: Annotated[str, Registry("diffusion", "FRAMEWORKS")] = Field(
+    framework: Annotated[str, KeyOf("diffusion", "FRAMEWORKS")] = Field(
         "edm", description="training framework"
     )
     total_kimg: Positive | None = Field(None, description="stop after this many thousand images")

@@ -10,9 +10,9 @@ from echosweep.config.base import (
     Count,
     Device,
     Free,
+    KeyOf,
     Positive,
     PositiveInt,
-    Registry,
     Seed,
 )
 
@@ -34,7 +34,7 @@ class UtilityOptions(Config):
         False,
         description="have the generated images labelled by a teacher although they have labels",
     )
-    network: Annotated[str, Registry("evaluation", "CLASSIFIERS")] = Field(
+    network: Annotated[str, KeyOf("evaluation", "CLASSIFIERS")] = Field(
         "resnet18", description="network that learns"
     )
     epochs: PositiveInt = Field(

@@ -4,14 +4,20 @@ A source is a module with the functions of `source.Source`; its line here makes 
 know it. `--kind auto` takes the one that finds its files in the folder.
 """
 
+from collections.abc import Mapping
+
 from echosweep.data import array, camus, dicom, echonet, folder, images
 from echosweep.data.source import Source
+from echosweep.registry import Registry
 
-SOURCES: dict[str, Source] = {
-    "echonet": echonet,
-    "folder": folder,
-    "dicom": dicom,
-    "images": images,
-    "array": array,
-    "camus": camus,
-}
+SOURCES: Mapping[str, Source] = Registry(
+    "sources",
+    {
+        "echonet": echonet,
+        "folder": folder,
+        "dicom": dicom,
+        "images": images,
+        "array": array,
+        "camus": camus,
+    },
+)

@@ -5,14 +5,20 @@ the two, a schedule says which noise levels to visit, a sampler visits them.
 To add a framework, write its functions in `frameworks.py` and name its row here.
 """
 
+from collections.abc import Mapping
+
 from echosweep.diffusion.denoiser import Denoiser, Denoises, denoising_loss
 from echosweep.diffusion.frameworks import EDM, IDDPM, VE, VP, Framework
+from echosweep.registry import Registry
 
 __all__ = ["FRAMEWORKS", "Denoiser", "Denoises", "Framework", "denoising_loss"]
 
-FRAMEWORKS: dict[str, Framework] = {
-    "edm": EDM,
-    "vp": VP,
-    "ve": VE,
-    "iddpm": IDDPM,
-}
+FRAMEWORKS: Mapping[str, Framework] = Registry(
+    "frameworks",
+    {
+        "edm": EDM,
+        "vp": VP,
+        "ve": VE,
+        "iddpm": IDDPM,
+    },
+)

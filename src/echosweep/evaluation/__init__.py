@@ -5,7 +5,7 @@ two sets of them, or of the images themselves, in the order (generated, referenc
 Invariant: a number is called FID only if its features are the 2048 of Inception-2015-12-05.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from echosweep.evaluation.classify import Classifier, augment, build_linear, build_resnet18
 from echosweep.evaluation.dinov2 import build_dinov2
@@ -19,24 +19,34 @@ from echosweep.evaluation.noise import measure_noise
 from echosweep.evaluation.prdc import check_prdc, measure_prdc
 from echosweep.evaluation.random_features import build_random
 from echosweep.evaluation.sets import Metric
+from echosweep.registry import Registry
 
-EXTRACTORS: dict[str, Callable[[Options], Extractor]] = {
-    "inception": build_inception,
-    "dinov2": build_dinov2,
-    "efficientnet-lite0": build_efficientnet,
-    "random": build_random,
-}
+EXTRACTORS: Mapping[str, Callable[[Options], Extractor]] = Registry(
+    "extractors",
+    {
+        "inception": build_inception,
+        "dinov2": build_dinov2,
+        "efficientnet-lite0": build_efficientnet,
+        "random": build_random,
+    },
+)
 
-METRICS: dict[str, Metric] = {
-    "frechet": Metric(measure_frechet, "features"),
-    "kid": Metric(measure_kid, "features"),
-    "noise": Metric(measure_noise, "pool"),
-    "prdc": Metric(measure_prdc, "features", check_prdc),
-    "echo": Metric(measure_echo, "images", check_echo),
-}
+METRICS: Mapping[str, Metric] = Registry(
+    "metrics",
+    {
+        "frechet": Metric(measure_frechet, "features"),
+        "kid": Metric(measure_kid, "features"),
+        "noise": Metric(measure_noise, "pool"),
+        "prdc": Metric(measure_prdc, "features", check_prdc),
+        "echo": Metric(measure_echo, "images", check_echo),
+    },
+)
 
-CLASSIFIERS: dict[str, Classifier] = {
-    "linear": Classifier(build_linear),
-    "resnet18": Classifier(build_resnet18),
-    "resnet18-augmented": Classifier(build_resnet18, augment),
-}
+CLASSIFIERS: Mapping[str, Classifier] = Registry(
+    "classifiers",
+    {
+        "linear": Classifier(build_linear),
+        "resnet18": Classifier(build_resnet18),
+        "resnet18-augmented": Classifier(build_resnet18, augment),
+    },
+)

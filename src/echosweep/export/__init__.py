@@ -4,12 +4,18 @@ To add a format, write a file with `ABOUT` and `write`, and name it here. Invari
 exported that was not searched for copies of patients, nor a copy that was found.
 """
 
+from collections.abc import Mapping
+
 from echosweep.export import avi, dicom, png, store
 from echosweep.export.format import Format
+from echosweep.registry import Registry
 
-FORMATS: dict[str, Format] = {
-    "store": Format("images", store.ABOUT, store.write),
-    "png": Format("png", png.ABOUT, png.write, overhead=4096),
-    "avi": Format("avi", avi.ABOUT, avi.write, overhead=12288),
-    "dicom": Format("dicom", dicom.ABOUT, dicom.write, dicom.check, overhead=4096),
-}
+FORMATS: Mapping[str, Format] = Registry(
+    "formats",
+    {
+        "store": Format("images", store.ABOUT, store.write),
+        "png": Format("png", png.ABOUT, png.write, overhead=4096),
+        "avi": Format("avi", avi.ABOUT, avi.write, overhead=12288),
+        "dicom": Format("dicom", dicom.ABOUT, dicom.write, dicom.check, overhead=4096),
+    },
+)

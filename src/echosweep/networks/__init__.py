@@ -5,7 +5,7 @@ conformance tests follow. Invariant: each value of `NETWORKS` is a function of t
 channels alone; everything else has a default.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from echosweep.networks.adm_unet import adm
 from echosweep.networks.song_unet import ddpmpp, ncsnpp
 from echosweep.networks.unet import UNet
+from echosweep.registry import Registry
 
 __all__ = ["NETWORKS", "Preset", "UNet", "adm", "ddpmpp", "describe", "ncsnpp"]
 
@@ -37,19 +38,22 @@ _SMALL: dict[str, Any] = {
     "attention_factors": (4,),
 }
 
-NETWORKS: dict[str, Preset] = {
-    "adm": adm,
-    "adm-small": partial(adm, **_SMALL | {"attention_factors": (4, 8)}),
-    "adm-tiny": partial(adm, **_TINY, num_heads=1),
-    "ddpmpp": ddpmpp,
-    "ddpmpp-64": partial(ddpmpp, channel_mult=(1, 2, 2, 2)),
-    "ddpmpp-small": partial(ddpmpp, **_SMALL),
-    "ddpmpp-tiny": partial(ddpmpp, **_TINY),
-    "ncsnpp": ncsnpp,
-    "ncsnpp-64": partial(ncsnpp, channel_mult=(1, 2, 2, 2)),
-    "ncsnpp-small": partial(ncsnpp, **_SMALL),
-    "ncsnpp-tiny": partial(ncsnpp, **_TINY),
-}
+NETWORKS: Mapping[str, Preset] = Registry(
+    "networks",
+    {
+        "adm": adm,
+        "adm-small": partial(adm, **_SMALL | {"attention_factors": (4, 8)}),
+        "adm-tiny": partial(adm, **_TINY, num_heads=1),
+        "ddpmpp": ddpmpp,
+        "ddpmpp-64": partial(ddpmpp, channel_mult=(1, 2, 2, 2)),
+        "ddpmpp-small": partial(ddpmpp, **_SMALL),
+        "ddpmpp-tiny": partial(ddpmpp, **_TINY),
+        "ncsnpp": ncsnpp,
+        "ncsnpp-64": partial(ncsnpp, channel_mult=(1, 2, 2, 2)),
+        "ncsnpp-small": partial(ncsnpp, **_SMALL),
+        "ncsnpp-tiny": partial(ncsnpp, **_TINY),
+    },
+)
 
 
 def describe(network: nn.Module) -> dict[str, int]:

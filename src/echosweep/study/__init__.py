@@ -7,9 +7,10 @@ To add a stage, write a function in `stages.py` and name it here; to add a strat
 `strategies.py`. Nothing here imports torch: trials run in processes of their own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from echosweep.config import FloorOptions, ShiftOptions
+from echosweep.registry import Registry
 from echosweep.study.backends import Backend, Settings
 from echosweep.study.backends.local import Local
 from echosweep.study.backends.ray import Ray
@@ -32,14 +33,20 @@ STAGES: dict[str, Stage] = {
     "final": Stage(FinalOptions, final),
 }
 
-STRATEGIES: dict[str, Strategy] = {
-    "grid": grid,
-    "halving": halving,
-    "tpe": tpe,
-}
+STRATEGIES: Mapping[str, Strategy] = Registry(
+    "strategies",
+    {
+        "grid": grid,
+        "halving": halving,
+        "tpe": tpe,
+    },
+)
 
-BACKENDS: dict[str, Callable[[Settings], Backend]] = {
-    "local": Local,
-    "ray": Ray,
-    "slurm": Slurm,
-}
+BACKENDS: Mapping[str, Callable[[Settings], Backend]] = Registry(
+    "backends",
+    {
+        "local": Local,
+        "ray": Ray,
+        "slurm": Slurm,
+    },
+)

@@ -5,12 +5,10 @@ its default, and what is printed is read back as the same config.
 """
 
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from echosweep.config import (
-    Config,
     DiscriminatorConfig,
     FeatureConfig,
     SampleConfig,
@@ -25,7 +23,7 @@ _NO_RESULT = {"snapshots", "checkpoint_minutes", "grid_images", "grid_steps"}
 
 def train_command(data: str | Path, out: str | Path, config: TrainConfig) -> Words:
     """Return `echosweep train` of a config."""
-    return ["echosweep", "train", "--data", str(data), "--out", str(out), *_options(config)]
+    return ["echosweep", "train", "--data", str(data), "--out", str(out), *config.words()]
 
 
 def ema_command(run: str | Path, length: float, out: str | Path) -> Words:
@@ -38,7 +36,7 @@ def sample_command(
 ) -> Words:
     """Return `echosweep sample` of a config."""
     numbers = ["-n", str(num), "--seed", str(seed)]  # torchrun takes --num for an option of its own
-    return ["echosweep", "sample", str(model), "--out", str(out), *numbers, *_options(config)]
+    return ["echosweep", "sample", str(model), "--out", str(out), *numbers, *config.words()]
 
 
 def discriminate_command(
@@ -50,7 +48,7 @@ def discriminate_command(
 ) -> Words:
     """Return `echosweep discriminate` of a config."""
     stores = ["--data", str(data), "--generated", str(generated), "--model", str(model)]
-    return ["echosweep", "discriminate", *stores, "--out", str(out), *_options(config)]
+    return ["echosweep", "discriminate", *stores, "--out", str(out), *config.words()]
 
 
 class Drawn(NamedTuple):
@@ -76,7 +74,7 @@ def evaluate_command(
     """Return `echosweep evaluate` of a config."""
     numbers = ["--num", str(drawn.n), "--split", drawn.split, "--metrics", _metrics(drawn)]
     kept = config.model_copy(update={"inception": None, "dinov2": None})
-    return ["echosweep", "evaluate", str(generated), str(data), *numbers, *_options(kept)]
+    return ["echosweep", "evaluate", str(generated), str(data), *numbers, *kept.words()]
 
 
 def _metrics(drawn: Drawn) -> str:
@@ -120,16 +118,3 @@ def _to(config: TrainConfig, kimg: float) -> TrainConfig:
     """Return what trains the same to `kimg`, without what changes no weight."""
     plain = {name: TrainConfig.model_fields[name].default for name in _NO_RESULT}
     return config.model_copy(update={**plain, "budget_hours": None, "total_kimg": kimg})
-
-
-def _options(config: Config) -> Iterator[str]:
-    for name, value in config.model_dump(mode="json", exclude_defaults=True).items():
-        if value is None or value is False:
-            continue
-        yield "--" + name.replace("_", "-")
-        if value is not True:
-            yield _word(value)
-
-
-def _word(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

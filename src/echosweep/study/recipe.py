@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from echosweep.config import Config, FeatureConfig, Registry, check_choice, read_yaml
+from echosweep.config import Config, FeatureConfig, KeyOf, check_choice, read_yaml
 from echosweep.config.base import Name, Positive, PositiveInt
 from echosweep.errors import UsageError
 from echosweep.study.candidate import Candidate
@@ -88,7 +88,7 @@ class StageEntry(Config):
     model_config = ConfigDict(extra="allow")
 
     name: Name
-    stage: Annotated[str, Registry("study", "STAGES")] = "search"
+    stage: Annotated[str, KeyOf("study", "STAGES")] = "search"
 
     @property
     def options(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from echosweep.config import (
     Config,
     FeatureConfig,
     FloorOptions,
-    Registry,
+    KeyOf,
     ShiftOptions,
     registered,
 )
@@ -57,7 +57,7 @@ class SearchOptions(Settings):
 
     space: dict[str, Dimension] = Field(min_length=1)
     set: dict[str, Any] = Field({}, description="values that every proposal has")
-    strategy: Annotated[str, Registry("study", "STRATEGIES")] = "grid"
+    strategy: Annotated[str, KeyOf("study", "STRATEGIES")] = "grid"
     choose: Literal["best", "knee"] = "best"
     tolerance: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.02, description="knee: the fewest NFE within this share of the best"

@@ -4,11 +4,17 @@ To add what a discriminator's training lowers, write the function in `objectives
 here. Invariant: whatever is lowered, no gradient reaches the model that is guided.
 """
 
+from collections.abc import Mapping
+
+from echosweep.registry import Registry
 from echosweep.training.objectives import Objective, cross_entropy, reconstruction
 
 __all__ = ["OBJECTIVES", "Objective"]
 
-OBJECTIVES: dict[str, Objective] = {
-    "cross-entropy": Objective(cross_entropy, gradient_only=False),
-    "reconstruction": Objective(reconstruction, gradient_only=True),
-}
+OBJECTIVES: Mapping[str, Objective] = Registry(
+    "objectives",
+    {
+        "cross-entropy": Objective(cross_entropy, gradient_only=False),
+        "reconstruction": Objective(reconstruction, gradient_only=True),
+    },
+)

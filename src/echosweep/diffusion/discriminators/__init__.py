@@ -4,7 +4,7 @@ To add one, write `discriminators/mine.py`, a function `(config, model) -> Discr
 name it here. Invariant: log r is of (x, sigma) alone; classes of a conditional model do not enter.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from echosweep.config import DiscriminatorConfig
 from echosweep.diffusion.discriminators.classifier_features import (
@@ -14,11 +14,17 @@ from echosweep.diffusion.discriminators.classifier_features import (
 from echosweep.diffusion.discriminators.denoiser_features import denoiser_features
 from echosweep.diffusion.discriminators.discriminator import Discriminator, Model, regularise
 from echosweep.diffusion.discriminators.encoder import encoder
+from echosweep.registry import Registry
 
-__all__ = ["DISCRIMINATORS", "Discriminator", "Model", "find_classifier", "regularise"]
+__all__ = ["DISCRIMINATORS", "Build", "Discriminator", "Model", "find_classifier", "regularise"]
 
-DISCRIMINATORS: dict[str, Callable[[DiscriminatorConfig, Model], Discriminator]] = {
-    "encoder": encoder,
-    "denoiser-features": denoiser_features,
-    "classifier-features": classifier_features,
-}
+Build = Callable[[DiscriminatorConfig, Model], Discriminator]
+
+DISCRIMINATORS: Mapping[str, Build] = Registry(
+    "discriminators",
+    {
+        "encoder": encoder,
+        "denoiser-features": denoiser_features,
+        "classifier-features": classifier_features,
+    },
+)

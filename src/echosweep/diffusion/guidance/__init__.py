@@ -1,10 +1,11 @@
 """Guidance: denoisers that wrap denoisers and pull their images closer to real ones.
 
-To add one, write `guidance/mine.py`, a function `(denoiser, expert, ...) -> denoiser`, and name it
-here. Invariant: a guided denoiser is a denoiser, so it goes with every sampler and framework.
+To add one, write `guidance/mine.py`, a function `(denoiser, expert, ...) -> denoiser`, and build it
+in `guides.py` from what `--guidance` names. Invariant: a guided denoiser is a denoiser, so it goes
+with every sampler and framework.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -22,33 +23,33 @@ from echosweep.diffusion.guidance.weighting import (
     cosine,
     linear,
 )
+from echosweep.registry import Registry
 
 __all__ = [
-    "GUIDANCE",
     "WEIGHTINGS",
     "Boost",
     "Guide",
     "Guided",
+    "Interval",
     "Measured",
     "Tools",
     "Weight",
+    "autoguidance",
+    "discriminator",
     "unguided",
     "value_and_gradient",
 ]
 
-GUIDANCE: dict[str, Callable[..., Denoises]] = {
-    "discriminator": discriminator,
-    "autoguidance": autoguidance,
-    "interval": Interval,
-}
-
-WEIGHTINGS: dict[str, Weighting] = {
-    "constant": constant,
-    "linear": linear,
-    "cosine": cosine,
-    "accuracy": by_accuracy,
-    "error": by_error,
-}
+WEIGHTINGS: Mapping[str, Weighting] = Registry(
+    "weightings",
+    {
+        "constant": constant,
+        "linear": linear,
+        "cosine": cosine,
+        "accuracy": by_accuracy,
+        "error": by_error,
+    },
+)
 
 
 class Tools(NamedTuple):
