@@ -17,7 +17,7 @@ from pathlib import Path
 from echosweep.data.phantom import phantom
 from echosweep.data.prepare import prepare
 from echosweep.data.store import FrameStore
-from echosweep.study.backends import DONE, Backend, Settings
+from echosweep.study.backends import DONE, Backend, BackendSettings
 from echosweep.study.backends.local import Local
 from echosweep.study.backends.ray import Ray
 from echosweep.study.launch import claim
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--kimg", type=float, default=4.0)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    settings = Settings(workers=options.workers, gpus=0)
+    settings = BackendSettings(workers=options.workers, gpus=0)
     with tempfile.TemporaryDirectory() as name:
         study = Path(name) / "study"
         recipe = Recipe.make(description(options.kimg))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from echosweep import rng
-from echosweep.diffusion.denoiser import Denoises
+from echosweep.diffusion.denoiser import DenoiserLike
 from echosweep.diffusion.guidance import Interval, discriminator, value_and_gradient
 from echosweep.diffusion.guidance.discriminator import ValueAndGradient
 from echosweep.diffusion.samplers import SAMPLERS, run
@@ -98,7 +98,7 @@ def train(real: Ring, made: Ring, steps: int, seed: int) -> LogRatio:
 
 def guided(
     made: Ring, evaluate: ValueAndGradient, w: float, interval: tuple[float, float]
-) -> Denoises:
+) -> DenoiserLike:
     inside = discriminator(made, evaluate, lambda sigma: w * torch.ones_like(sigma))
     return Interval(made, inside, *interval)
 

@@ -7,7 +7,7 @@ from echosweep.build import build_denoiser, build_extractors, build_sampler
 from echosweep.config import FeatureConfig, SampleConfig, TrainConfig
 from echosweep.data.store import Preparation
 from echosweep.diffusion import FRAMEWORKS
-from echosweep.diffusion.samplers import Step
+from echosweep.diffusion.samplers import SamplerStep
 from echosweep.errors import UsageError
 
 
@@ -53,7 +53,7 @@ def test_ode_takes_the_framework_s_own_settings_unless_told() -> None:
         def __call__(self, x: torch.Tensor, sigma: torch.Tensor, labels: None) -> torch.Tensor:
             return x / (1 + sigma.reshape(-1, 1, 1, 1) ** 2)
 
-    def first(**settings: Any) -> Step:
+    def first(**settings: Any) -> SamplerStep:
         sampler = build_sampler(SampleConfig.make({"sampler": "ode", "steps": 4, **settings}), vp)
         return next(iter(sampler(Gaussian(), torch.ones(1, 1, 2, 2))))
 

@@ -2,8 +2,8 @@
 
 A convolution sums faster over channels that lie side by side, a GPU multiplies bf16 many times as
 fast as float32, and a compiler joins what lies between two convolutions into one pass over memory.
-Invariant: `Plan` names all that changes the bits of an image on one kind of device; the number of
-threads, the memory and the time do not.
+Invariant: `ComputePlan` names all that changes the bits of an image on one kind of device; the
+number of threads, the memory and the time do not.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def keep_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, -1)
 
 
-class Plan(NamedTuple):
+class ComputePlan(NamedTuple):
     """What decides the bits of an image, besides weights, seed and kind of device."""
 
     precision: str  # fp32, tf32 or bf16

@@ -14,14 +14,14 @@ from torch import Tensor
 from echosweep import compute
 from echosweep.build import load_discriminator, load_model, model_path
 from echosweep.config import SampleConfig
-from echosweep.diffusion.denoiser import Denoiser, Denoises
+from echosweep.diffusion.denoiser import Denoiser, DenoiserLike
 from echosweep.diffusion.guidance import (
     WEIGHTINGS,
+    BatchDenoisers,
     Boost,
     Guide,
     Interval,
     Measured,
-    Tools,
     Weight,
     autoguidance,
     discriminator,
@@ -75,16 +75,16 @@ def _by_discriminator(config: SampleConfig, denoiser: Denoiser, device: str) -> 
     # A gradient keeps every layer: of half as many images it takes no more memory than D does.
     evaluate = fixed_batches(value_and_gradient(log_ratio), chunk(device) // 2)
 
-    def guided(plain: Denoises, w: float, boost: Boost | None) -> Denoises:
+    def guided(plain: DenoiserLike, w: float, boost: Boost | None) -> DenoiserLike:
         if w == 0:
             return plain
         inside = discriminator(plain, evaluate, weigh(w), boost)
         return Interval(plain, inside, *interval)
 
-    def guide(plain: Denoises) -> Tools:
+    def guide(plain: DenoiserLike) -> BatchDenoisers:
         boost = Boost(*interval) if config.boost and w1 else None
         churned = boost.churned if boost else None
-        return Tools(guided(plain, w1, boost), guided(plain, w2, None), churned)
+        return BatchDenoisers(guided(plain, w1, boost), guided(plain, w2, None), churned)
 
     return guide
 
@@ -108,13 +108,13 @@ def _by_weaker_model(config: SampleConfig, denoiser: Denoiser, device: str) -> G
     weigh, w1 = _weights(config, interval, Measured()), _or(config.w1, 1.0)
     fixed = FixedBatch(weak, chunk(device))
 
-    def guided(plain: Denoises, w: float) -> Denoises:
+    def guided(plain: DenoiserLike, w: float) -> DenoiserLike:
         if w == 0:
             return plain
         inside = autoguidance(plain, fixed, weigh(w))
         return Interval(plain, inside, *interval)
 
-    return lambda plain: Tools(guided(plain, w1), guided(plain, _or(config.w2, w1)))
+    return lambda plain: BatchDenoisers(guided(plain, w1), guided(plain, _or(config.w2, w1)))
 
 
 def _or(value: float | None, default: float) -> float:

@@ -61,7 +61,7 @@ class Toy(Config):
     amount: Annotated[int | None, Field(gt=0), Spelling("-a")] = Field(
         None, description="how many; default: all"
     )
-    words: tuple[str, ...] = Field(("x",), description="several with commas")
+    names: tuple[str, ...] = Field(("x",), description="several with commas")
     given: Annotated[tuple[str, ...], Repeated] = Field((), description="may be given again")
     whole: bool = Field(True, description="the whole of it")
     where: Annotated[Path | None, Free] = Field(None, description="a folder")
@@ -85,7 +85,7 @@ def test_options_come_from_the_fields_and_from_a_file(
     toy: tuple[App, list[Toy]], tmp_path: Path
 ) -> None:
     app, called = toy
-    (tmp_path / "a.yaml").write_text("amount: 3\nwords: [p, q]\n")
+    (tmp_path / "a.yaml").write_text("amount: 3\nnames: [p, q]\n")
 
     def call(*words: str) -> Toy:
         app(["source", *words], exit_on_error=False, result_action="return_value")
@@ -95,7 +95,7 @@ def test_options_come_from_the_fields_and_from_a_file(
     assert call("-a", "2", "--no-whole") == Toy(amount=2, whole=False)
     assert call("--given", "a,b", "--given", "c").given == ("a,b", "c")
     read = call("--config", str(tmp_path / "a.yaml"), "--amount", "5", "--where", "x")
-    assert read == Toy(amount=5, words=("p", "q"), where=Path("x"))
+    assert read == Toy(amount=5, names=("p", "q"), where=Path("x"))
     with pytest.raises(UsageError, match="option amount = 0: must be above 0"):
         call("-a", "0")
 

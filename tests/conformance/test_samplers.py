@@ -8,7 +8,7 @@ import torch
 
 from echosweep import rng
 from echosweep.diffusion import FRAMEWORKS, Denoiser
-from echosweep.diffusion.samplers import SAMPLERS, Step, nfe, options, run
+from echosweep.diffusion.samplers import SAMPLERS, SamplerStep, nfe, options, run
 from echosweep.errors import UsageError
 from echosweep.networks import NETWORKS
 
@@ -51,7 +51,7 @@ def test_steps_are_yielded_one_by_one(name, latents):
     assert denoiser.calls == 0
     steps = []
     for step in sampler:
-        assert isinstance(step, Step)
+        assert isinstance(step, SamplerStep)
         assert step.nfe == denoiser.calls
         assert step.x.shape == step.denoised.shape == latents.shape
         assert step.x.dtype == step.denoised.dtype == torch.float64

@@ -18,7 +18,7 @@ from PIL import Image
 from echosweep import runs
 from echosweep.config import PrepareConfig
 from echosweep.data import SOURCES
-from echosweep.data.clip_frames import Task, decode_clip
+from echosweep.data.clip_frames import DecodeTask, decode_clip
 from echosweep.data.kinds import find
 from echosweep.data.limits import LIMITS
 from echosweep.data.plan import make_plan
@@ -173,14 +173,14 @@ def test_it_yields_the_right_frames_unchanged(kind: str, made: Path, every: int)
 
 def test_colour_is_what_grey_is_in_three_channels(kind: str, made: Path) -> None:
     clip = listed(kind, made).clips[0]
-    grey = decode_clip(Task(kind, 2, Preparation((16, 16))), clip)
-    colour = decode_clip(Task(kind, 2, Preparation((16, 16), channels=3)), clip)
+    grey = decode_clip(DecodeTask(kind, 2, Preparation((16, 16))), clip)
+    colour = decode_clip(DecodeTask(kind, 2, Preparation((16, 16), channels=3)), clip)
     assert colour.images.shape == (4, 16, 16, 3)
     np.testing.assert_array_equal(colour.images, np.stack([grey.images] * 3, -1))
 
 
 def test_each_clip_has_a_content_of_its_own(kind: str, made: Path) -> None:
-    task = Task(kind, 2, Preparation((16, 16)))
+    task = DecodeTask(kind, 2, Preparation((16, 16)))
     contents = {decode_clip(task, clip).content for clip in listed(kind, made).clips}
     assert len(contents) == VIDEOS
     assert all(contents)
@@ -194,7 +194,7 @@ def test_decoding_is_lazy(kind: str, made: Path) -> None:
 def test_a_file_that_vanishes_is_a_fault_not_a_crash(kind: str, made: Path) -> None:
     clip = listed(kind, made).clips[0]
     shutil.rmtree(made)
-    result = decode_clip(Task(kind, 1, Preparation((16, 16))), clip)
+    result = decode_clip(DecodeTask(kind, 1, Preparation((16, 16))), clip)
     assert result.fault
     assert str(made) not in result.fault
 

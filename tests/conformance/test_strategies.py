@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from echosweep import runs
 from echosweep.study import STRATEGIES
 from echosweep.study.candidate import Candidate
-from echosweep.study.strategies import Proposal, Settings, Space, Strategy, cost
+from echosweep.study.strategies import Proposal, Space, Strategy, StrategyOptions, cost
 
 ALL = pytest.mark.parametrize("name", STRATEGIES)
 SPACE: Space = {
@@ -18,7 +18,7 @@ SPACE: Space = {
     "train.channel_mult": ((1, 2), (1, 2, 2)),
     "sample.steps": (18, 30),
 }
-SETTINGS = Settings(trials=12, round_size=5)
+SETTINGS = StrategyOptions(trials=12, round_size=5)
 Scores = list[float | None]
 
 

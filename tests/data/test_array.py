@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from echosweep.config import PrepareConfig
 from echosweep.data import array
-from echosweep.data.clip_frames import Task, decode_clip
+from echosweep.data.clip_frames import DecodeTask, decode_clip
 from echosweep.data.source import Listing
 from echosweep.data.store import Preparation
 from echosweep.data.tree import scan
 from echosweep.errors import UsageError
 
-TASK = Task("array", 1, Preparation((8, 8)))
+TASK = DecodeTask("array", 1, Preparation((8, 8)))
 
 
 def noise(*shape: int) -> NDArray[np.uint8]:

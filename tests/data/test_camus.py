@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from echosweep.config import PrepareConfig
 from echosweep.data import camus, volume
-from echosweep.data.clip_frames import Task, decode_clip
+from echosweep.data.clip_frames import DecodeTask, decode_clip
 from echosweep.data.source import Broken, Listing
 from echosweep.data.store import Preparation
 from echosweep.data.tree import scan
 
-TASK = Task("camus", 1, Preparation((12, 16)))
+TASK = DecodeTask("camus", 1, Preparation((12, 16)))
 INFO = """\
 ED: 1
 ES: 4
@@ -507,6 +507,6 @@ def test_the_reported_folders(shared_data: Path, form: str) -> None:
     assert (one.patient, two.patient) == ("patient0001", "patient0002")
     if form == "nii":
         assert one.labels == {"view": "2CH", "EF": 55, "ED_frame": 0, "ES_frame": 3}
-    result = decode_clip(Task("camus", 1, Preparation((48, 64))), one)
+    result = decode_clip(DecodeTask("camus", 1, Preparation((48, 64))), one)
     assert result.images.shape == (4, 48, 64)
     assert result.images.std() > 20

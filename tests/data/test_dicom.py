@@ -11,7 +11,7 @@ from PIL import Image
 
 from echosweep.config import PrepareConfig
 from echosweep.data import dicom
-from echosweep.data.clip_frames import Decoded, Task, decode_clip
+from echosweep.data.clip_frames import Decoded, DecodeTask, decode_clip
 from echosweep.data.prepare import prepare
 from echosweep.data.source import Broken, Clip, Listing
 from echosweep.data.store import Preparation
@@ -83,7 +83,7 @@ def clip_of(path: Path) -> Clip:
 
 
 def guarded(clip: Clip, every: int = 1) -> Decoded:
-    return decode_clip(Task("dicom", every, Preparation((16, 16))), clip)
+    return decode_clip(DecodeTask("dicom", every, Preparation((16, 16))), clip)
 
 
 def read(path: Path, every: int = 1, channels: int = 1) -> list[np.ndarray]:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from echosweep.config import PrepareConfig
 from echosweep.data import dicom
-from echosweep.data.clip_frames import Decoded, Task, decode_clip
+from echosweep.data.clip_frames import Decoded, DecodeTask, decode_clip
 from echosweep.data.dicom_codestream import check_size, plugins
 from echosweep.data.dicom_faults import reason
 from echosweep.data.source import Broken, Clip, Listing
@@ -62,7 +62,7 @@ def listing(path: Path, *keep: str) -> Listing:
 
 
 def guarded(clip: Clip) -> Decoded:
-    return decode_clip(Task("dicom", 1, Preparation((16, 16))), clip)
+    return decode_clip(DecodeTask("dicom", 1, Preparation((16, 16))), clip)
 
 
 def fault_of(path: Path) -> str:

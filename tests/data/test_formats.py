@@ -24,7 +24,7 @@ from PIL import EpsImagePlugin, Image
 
 from echosweep.config import PrepareConfig
 from echosweep.data import SOURCES, image_files, video
-from echosweep.data.clip_frames import Decoded, Task, decode_clip
+from echosweep.data.clip_frames import Decoded, DecodeTask, decode_clip
 from echosweep.data.limits import LIMITS, Limits
 from echosweep.data.source import Broken, Clip
 from echosweep.data.store import Preparation
@@ -40,7 +40,7 @@ def kind_of(path: Path) -> str:
 
 
 def read(path: Path, limits: Limits = LIMITS) -> Decoded:
-    task = Task(kind_of(path), 1, Preparation((8, 8)), limits)
+    task = DecodeTask(kind_of(path), 1, Preparation((8, 8)), limits)
     return decode_clip(task, Clip(path.name, path))
 
 
@@ -251,7 +251,7 @@ def test_an_image_that_promises_too_much_is_refused_by_its_header(
     (listed,) = SOURCES["images"].clips(scan(tmp_path / "in"), PrepareConfig()).clips
     assert not listed.fault  # listing is cheap: it counts no pages
     limits = LIMITS._replace(frames=1000)
-    result = decode_clip(Task("images", 1, Preparation((8, 8)), limits), listed)
+    result = decode_clip(DecodeTask("images", 1, Preparation((8, 8)), limits), listed)
     assert re.search(fault, result.fault)
 
 
@@ -390,7 +390,7 @@ def test_a_name_in_a_table_leaves_no_folder(
         assert root in clip.path.parents
         assert ".." not in clip.path.parts
         if clip.fault:
-            task = Task(kind, 1, Preparation((8, 8)))
+            task = DecodeTask(kind, 1, Preparation((8, 8)))
             assert decode_clip(task, clip).fault == clip.fault
 
 
@@ -438,7 +438,7 @@ def test_no_spoilt_file_ends_a_decoder(tmp_path: Path, videos: SimpleNamespace) 
             spoilt = path.with_name(f"{number}{path.suffix}")
             spoilt.write_bytes(spoil(bytearray(path.read_bytes()), draw))
             clips.append(Clip(spoilt.name, spoilt))
-        task = Task(kind, 2, Preparation((8, 8)))
+        task = DecodeTask(kind, 2, Preparation((8, 8)))
         results = [decode_clip(task, clip) for clip in clips]
         assert any(result.fault for result in results)
         assert all(bool(result.fault) != bool(len(result.images)) for result in results)

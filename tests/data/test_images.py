@@ -14,7 +14,7 @@ from PIL import Image
 
 from echosweep.config import PrepareConfig
 from echosweep.data import images
-from echosweep.data.clip_frames import Decoded, Task, decode_clip
+from echosweep.data.clip_frames import Decoded, DecodeTask, decode_clip
 from echosweep.data.limits import LIMITS
 from echosweep.data.source import MISSING, Clip, Listing
 from echosweep.data.store import FrameStore, Preparation, Video
@@ -42,7 +42,7 @@ def listed(path: Path, **options: Any) -> Listing:
 
 
 def decoded(clip: Clip, every: int = 1, channels: int = 1) -> Decoded:
-    return decode_clip(Task("images", every, Preparation((8, 8), channels)), clip)
+    return decode_clip(DecodeTask("images", every, Preparation((8, 8), channels)), clip)
 
 
 def levels(clip: Clip, every: int = 1) -> list[int]:
@@ -381,7 +381,7 @@ def test_an_export_is_read_back_with_its_labels(tmp_path: Path, channels: int) -
     assert not listing.notes
     assert not listing.unlisted
     for clip, frames in zip(listing.clips, pixels, strict=True):
-        result = decode_clip(Task("images", 1, preparation), clip)
+        result = decode_clip(DecodeTask("images", 1, preparation), clip)
         np.testing.assert_array_equal(result.images, frames)
     with (tmp_path / "png" / "metadata.csv").open() as file:
         assert next(csv.reader(file)) == ["file_name", "seed", "split", "view", "EF"]
@@ -406,7 +406,7 @@ def test_each_page_is_a_frame(tmp_path: Path, name: str) -> None:
     save_pages(tmp_path / name, noise(5))
     (clip,) = listed(tmp_path).clips
     assert clip.name == name
-    result = decode_clip(Task("images", 2, Preparation((12, 16))), clip)
+    result = decode_clip(DecodeTask("images", 2, Preparation((12, 16))), clip)
     assert result.numbers == [0, 2, 4]
     np.testing.assert_array_equal(result.images, noise(5)[::2])
 
@@ -489,7 +489,7 @@ def test_a_broken_image_is_the_fault_of_its_video_alone(tmp_path: Path) -> None:
     a, b, c, d = listed(tmp_path, folders="video").clips
     assert decoded(a).fault.startswith("1.png cannot be decoded: ")
     assert decoded(b).fault == "1.png is no PNG image"
-    small = Task("images", 1, Preparation((8, 8)), LIMITS._replace(megapixels=0.01))
+    small = DecodeTask("images", 1, Preparation((8, 8)), LIMITS._replace(megapixels=0.01))
     assert decode_clip(small, c).fault == (
         "its images have 200x200 pixels, more than --max-megapixels 0.01 allows"
     )

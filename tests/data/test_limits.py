@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from echosweep.config import PrepareConfig
-from echosweep.data.clip_frames import Task, decode_clip
+from echosweep.data.clip_frames import DecodeTask, decode_clip
 from echosweep.data.kinds import find
 from echosweep.data.limits import Limits
 from echosweep.data.prepare import prepare
@@ -49,7 +49,7 @@ def fault(source: Path, config: PrepareConfig = SMALL) -> str:
     with little_memory():
         found = find(source, config)
         (clip,) = found.listing.clips
-        task = Task(found.kind, 1, Preparation((16, 16)), Limits.of(config))
+        task = DecodeTask(found.kind, 1, Preparation((16, 16)), Limits.of(config))
         return decode_clip(task, clip).fault
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from echosweep import runs
 from echosweep.config import PrepareConfig
 from echosweep.data import SOURCES
-from echosweep.data.clip_frames import Task, decode_clip
+from echosweep.data.clip_frames import DecodeTask, decode_clip
 from echosweep.data.decoding import sparing_workers
 from echosweep.data.patients import tell_patients
 from echosweep.data.prepare import prepare
@@ -345,7 +345,7 @@ def test_garbage_is_excluded_and_never_a_crash(
 ) -> None:
     root = tmp_path_factory.mktemp("garbage")
     (root / name).write_bytes(mark + garbage)
-    task = Task(SOURCE_OF[name], 5, Preparation((8, 8)))
+    task = DecodeTask(SOURCE_OF[name], 5, Preparation((8, 8)))
     listing = SOURCES[task.kind].clips(scan(root), PrepareConfig())
     if not listing.clips:
         assert set(listing.unread) == set(scan(root).files)

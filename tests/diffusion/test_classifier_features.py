@@ -11,7 +11,7 @@ from echosweep.config import DiscriminatorConfig
 from echosweep.diffusion.denoiser import Denoiser
 from echosweep.diffusion.discriminators import Discriminator, Model, find_classifier
 from echosweep.diffusion.discriminators.classifier_features import (
-    Features,
+    ClassifierFeatures,
     classifier_features,
 )
 from echosweep.errors import EchoSweepError, UsageError
@@ -50,7 +50,7 @@ def cosine_sigmas() -> Tensor:
 def test_the_encoder_is_told_what_its_training_told_it() -> None:
     """Images at unit variance in three channels, and the step of the cosine schedule."""
     with torch.device("meta"):
-        features = Features()
+        features = ClassifierFeatures()
     seen: list[tuple[Tensor, Tensor]] = []
 
     class Spy(nn.Module):

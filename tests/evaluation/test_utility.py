@@ -17,7 +17,7 @@ from echosweep.commands.utility import utility
 from echosweep.data.store import FrameStore, Preparation, Video
 from echosweep.data.writer import write_store
 from echosweep.errors import UsageError
-from echosweep.evaluation.utility import Trial, judge, labels_of, set_up
+from echosweep.evaluation.utility import UtilityTrial, judge, labels_of, set_up
 from echosweep.evaluation.utility_scores import (
     Gains,
     accuracy_gains,
@@ -29,7 +29,7 @@ from echosweep.evaluation.utility_scores import (
     student,
     sums,
 )
-from echosweep.evaluation.utility_task import Task
+from echosweep.evaluation.utility_task import LabelTask
 
 SIZE = 16
 QUICK = {"network": "linear", "epochs": 8, "lr": 1e-2, "batch": 12, "repeats": 2}
@@ -202,14 +202,14 @@ def test_sums_are_over_parts() -> None:
 
 
 def test_frames_of_a_video_vote_by_their_probability() -> None:
-    task, videos = Task("side", ("left", "right")), np.array([0, 0, 0, 1])
+    task, videos = LabelTask("side", ("left", "right")), np.array([0, 0, 0, 1])
     logits = np.log(np.array([[0.45, 0.55], [0.45, 0.55], [0.99, 0.01], [0.3, 0.7]], np.float32))
     assert task.predict(logits[None, None], videos).tolist() == [[[0, 1]]]
     assert task.predict(logits[None, None], np.arange(4)).tolist() == [[[1, 1, 0, 1]]]
 
 
 def test_numbers_come_back_in_their_unit() -> None:
-    task = Task("EF", centre=60.0, scale=10.0)
+    task = LabelTask("EF", centre=60.0, scale=10.0)
     targets = task.targets([50.0, 60.0, 75.0])
     assert targets.tolist() == [-1.0, 0.0, 1.5]
     outputs = targets.numpy()[:, None]
@@ -219,7 +219,7 @@ def test_numbers_come_back_in_their_unit() -> None:
 
 def test_every_class_weighs_the_same() -> None:
     """Nine of ten images are left: who says left to all of them has half of the loss left."""
-    task = Task("side", ("left", "right"))
+    task = LabelTask("side", ("left", "right"))
     targets = torch.tensor([0] * 9 + [1])
     loss = task.loss(targets)
     sure = torch.tensor([[20.0, 0.0]]).repeat(10, 1)
@@ -316,7 +316,7 @@ def test_a_patient_on_both_sides_is_refused(tmp_path: Path, make: Any) -> None:
 # Worth, of made-up outputs
 
 
-def outputs(trial: Trial, right: tuple[int, int, int]) -> NDArray[np.float32]:
+def outputs(trial: UtilityTrial, right: tuple[int, int, int]) -> NDArray[np.float32]:
     """Outputs of arms that tell the first `right` of the 24 test patients, and say left of all."""
     truth = trial.task.targets(labels_of(trial.test, "side")).numpy()
     patient = np.arange(len(truth)) // 3

@@ -16,7 +16,7 @@ from PIL import Image
 from echosweep.commands.evaluate import evaluate
 from echosweep.data.store import Preparation, Video
 from echosweep.data.writer import write_store
-from echosweep.reporting.evaluation_page import Pictures, plot_curves, write_report
+from echosweep.reporting.evaluation_page import EvaluationPictures, plot_curves, write_report
 from echosweep.reporting.figures import contact_sheet
 from echosweep.reporting.meanings import UNKNOWN, meaning
 from echosweep.reporting.page import interval, number
@@ -74,14 +74,14 @@ RECORD: Record = {
     },
 }
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 48, 8, 8), dtype=np.uint8)
-PICTURES = Pictures(IMAGES[0], IMAGES[1], IMAGES[2, :3], IMAGES[3, :3])
+PICTURES = EvaluationPictures(IMAGES[0], IMAGES[1], IMAGES[2, :3], IMAGES[3, :3])
 
 
 @pytest.fixture
 def made(tmp_path: Path, read_page: Read) -> Callable[..., Any]:
     """The page of a record, read back."""
 
-    def make(record: Record, pictures: Pictures = PICTURES) -> Any:
+    def make(record: Record, pictures: EvaluationPictures = PICTURES) -> Any:
         write_report(tmp_path, record, pictures)
         return read_page(tmp_path / "evaluation.html")
 
@@ -216,7 +216,7 @@ def test_what_the_record_lacks_leaves_no_section(
 
 
 def test_an_empty_record_is_a_page_of_images(made: Callable[..., Any]) -> None:
-    page = made({}, Pictures(IMAGES[0], IMAGES[1]))
+    page = made({}, EvaluationPictures(IMAGES[0], IMAGES[1]))
     assert page.ids == ["images"]
     assert len(page.pictures) == 2
 
@@ -227,7 +227,7 @@ def test_echo_alone_needs_no_extractor(
     record = copy.deepcopy(measured[0])
     for part in ("metrics", "intervals", "details"):
         record[part] = {"images": record[part]["images"]}
-    page = made(record, Pictures(IMAGES[0], IMAGES[1]))
+    page = made(record, EvaluationPictures(IMAGES[0], IMAGES[1]))
     assert {"metrics", "curves", "noise"}.isdisjoint(page.ids)
     values = record["metrics"]["images"]
     rows = {row[0]: row for table in page.tables for row in table}
@@ -249,7 +249,7 @@ def test_pictures_are_the_pixels_given(made: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("shape", [(5, 700, 600), (1, 9, 7, 3)])
 def test_images_of_any_size_have_a_sheet(shape: tuple[int, ...], made: Callable[..., Any]) -> None:
     images = np.zeros(shape, np.uint8)
-    assert len(made({}, Pictures(images, images)).pictures) == 2
+    assert len(made({}, EvaluationPictures(images, images)).pictures) == 2
 
 
 def test_curves_are_of_what_they_are_called() -> None:
@@ -276,7 +276,7 @@ def test_texts_of_a_record_are_text_on_the_page(
         "metrics": {f"<i>{text}": {f'"><img src=x onerror="{text}">': 1.0}},
         "provenance": sides | {"environment": {"command": [f"</td>{text}"]}},
     }
-    write_report(folder, record, Pictures(IMAGES[0][:2], IMAGES[1][:2]))
+    write_report(folder, record, EvaluationPictures(IMAGES[0][:2], IMAGES[1][:2]))
     page = read_page(folder / "evaluation.html")
     assert f"<script>{text}</script>" in page.text
     assert f"<b>{text}" in page.text

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from echosweep.reporting.shift_figures import plot_bands, plot_maps, plot_panel
-from echosweep.reporting.shift_page import Pictures, write_shift_page
+from echosweep.reporting.shift_page import ShiftPictures, write_shift_page
 
 Record = dict[str, Any]
 
@@ -68,7 +68,7 @@ def made(tmp_path: Path, read_page: Callable[[Path], Any]) -> Callable[[Record],
         images = np.arange(3 * 64, dtype=np.uint8).reshape(3, 8, 8)
         columns = [name for name in record["table"] if name != "floor"]
         by_column = {name: maps(["linear", "resnet18"]) for name in columns}
-        pictures = Pictures(by_column, "resnet18", (images, images), (images, images))
+        pictures = ShiftPictures(by_column, "resnet18", (images, images), (images, images))
         write_shift_page(tmp_path / "shift.html", record, pictures)
         return read_page(tmp_path / "shift.html")
 

@@ -14,13 +14,13 @@ from echosweep.config import FeatureConfig
 from echosweep.data.store import FrameStore
 from echosweep.errors import UsageError
 from echosweep.progress import hidden
-from echosweep.study import costs
-from echosweep.study.bill import Bill
+from echosweep.study import timings as timing
 from echosweep.study.candidate import Candidate
-from echosweep.study.costs import Data, Meter, start
-from echosweep.study.plan import check_disk, makespan, plan, print_plan, rehearse
+from echosweep.study.plan import check_disk, makespan, plan, plan_trials, print_plan
 from echosweep.study.recipe import Recipe
+from echosweep.study.timings import Data, Timings, start
 from echosweep.study.trial import Trial
+from echosweep.study.trial_costs import TrialCosts
 from echosweep.training.batches import class_names
 
 TRAIN = {"network": "ddpmpp-tiny", "model_channels": 8, "batch": 8, "total_kimg": 0.9}
@@ -61,11 +61,11 @@ def make_recipe(stages: list[dict[str, Any]], **values: Any) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def meter(small_store: Path) -> Meter:
+def timings(small_store: Path) -> Timings:
     store = FrameStore.open(small_store)
     counts = {split: len(store.rows(split)) for split in ("train", "val", "test")}
     data = Data(store.preparation, counts, partial(class_names, store))
-    made = Meter(data, FeatureConfig(features=("random",)), torch.device("cpu"), 0, hidden)
+    made = Timings(data, FeatureConfig(features=("random",)), torch.device("cpu"), 0, hidden)
     made.learn([candidate().train])
     return made
 
@@ -80,7 +80,7 @@ def measure(one: Candidate, num: int = 16) -> Trial:
 
 
 def test_every_trial_that_a_study_will_ask_for_is_rehearsed() -> None:
-    acts = {act.name: act.steps for act in rehearse(make_recipe(STAGES))}
+    acts = {act.name: act.steps for act in plan_trials(make_recipe(STAGES))}
     assert {name: len(steps) for name, steps in acts.items()} == {
         **{"floor": 1, "networks": 9 + 3 + 1, "sampler": 2, "guidance": 3, "shift": 1, "final": 2}
     }
@@ -91,7 +91,7 @@ def test_every_trial_that_a_study_will_ask_for_is_rehearsed() -> None:
 
 
 def test_what_hangs_on_a_choice_is_assumed_and_guidance_is_counted() -> None:
-    acts = {act.name: act.steps for act in rehearse(make_recipe([*STAGES[1:], STAGES[0]]))}
+    acts = {act.name: act.steps for act in plan_trials(make_recipe([*STAGES[1:], STAGES[0]]))}
     assert [step.assumed for step in acts["networks"]] == [False] * 9 + [True] * 4
     assert all(step.assumed for name in ("sampler", "guidance", "final") for step in acts[name])
     assert not acts["floor"][0].assumed
@@ -103,51 +103,51 @@ def test_what_hangs_on_a_choice_is_assumed_and_guidance_is_counted() -> None:
 
 def test_a_recipe_that_cannot_run_is_refused() -> None:
     with pytest.raises(UsageError, match=r"unknown field 'train\.netwrok'"):
-        rehearse(make_recipe([{"name": "networks", "space": {"train.netwrok": ["adm"]}}]))
+        plan_trials(make_recipe([{"name": "networks", "space": {"train.netwrok": ["adm"]}}]))
 
 
-def test_a_trial_is_the_sum_of_its_parts(meter: Meter) -> None:
+def test_a_trial_is_the_sum_of_its_parts(timings: Timings) -> None:
     one = candidate()
-    network = meter.network(one.train)
-    cost = Bill(meter).cost(measure(one))
-    held_out = meter.data.images["val"]
+    network = timings.network(one.train)
+    cost = TrialCosts(timings).cost(measure(one))
+    held_out = timings.data.images["val"]
     training = 900 * network.training + 3 * held_out * network.evaluation
     sampling = 16 * 7 * network.evaluation
-    features = (16 + 16) * meter.features
+    features = (16 + 16) * timings.features
     assert cost.seconds == pytest.approx(start() + training + sampling + features)
     weights = (3 + 1 + 2 * 4) * network.parameters * 4  # snapshots, the end, two checkpoints
-    assert cost.disk == pytest.approx(weights + 16 * 16 * 16 + 32 * meter.extractors[0].dims * 4)
+    assert cost.disk == pytest.approx(weights + 16 * 16 * 16 + 32 * timings.extractors[0].dims * 4)
     assert cost.memory_gb == network.memory_gb
 
 
-def test_what_is_there_costs_nothing(meter: Meter) -> None:
-    bill = Bill(meter)
-    bill.cost(measure(candidate()))
-    assert bill.cost(measure(candidate())) == (start(), 0, 0)
+def test_what_is_there_costs_nothing(timings: Timings) -> None:
+    costs = TrialCosts(timings)
+    costs.cost(measure(candidate()))
+    assert costs.cost(measure(candidate())) == (start(), 0, 0)
 
 
-def test_a_longer_run_goes_on_and_a_shorter_one_begins_anew(meter: Meter) -> None:
-    def trained(bill: Bill, kimg: float) -> float:
+def test_a_longer_run_goes_on_and_a_shorter_one_begins_anew(timings: Timings) -> None:
+    def trained(costs: TrialCosts, kimg: float) -> float:
         one = candidate(train__total_kimg=kimg)
-        network = meter.network(one.train)
+        network = timings.network(one.train)
         drawn = 16 * 7 * network.evaluation
-        return bill.cost(measure(one)).seconds - start() - drawn
+        return costs.cost(measure(one)).seconds - start() - drawn
 
-    bill, alone = Bill(meter), Bill(meter)
-    parts = [trained(bill, kimg) for kimg in (0.1, 0.3, 0.9)]
+    costs, alone = TrialCosts(timings), TrialCosts(timings)
+    parts = [trained(costs, kimg) for kimg in (0.1, 0.3, 0.9)]
     whole = trained(alone, 0.9)
-    evaluation = meter.network(candidate().train).evaluation
+    evaluation = timings.network(candidate().train).evaluation
     # What is there is not trained again; snapshots of the shorter runs and features are more.
-    snapshots = (2 + 2 * 2 / 3 + 2 * 2 / 3 - 2) * meter.data.images["val"] * evaluation
-    assert sum(parts) == pytest.approx(whole + snapshots + 2 * 16 * meter.features)
-    short = trained(bill, 0.2)
-    assert short > 200 * meter.network(candidate().train).training
+    snapshots = (2 + 2 * 2 / 3 + 2 * 2 / 3 - 2) * timings.data.images["val"] * evaluation
+    assert sum(parts) == pytest.approx(whole + snapshots + 2 * 16 * timings.features)
+    short = trained(costs, 0.2)
+    assert short > 200 * timings.network(candidate().train).training
 
 
-def test_a_run_with_a_budget_takes_that_long(meter: Meter) -> None:
+def test_a_run_with_a_budget_takes_that_long(timings: Timings) -> None:
     def seconds(hours: float) -> float:
         one = candidate(train__total_kimg=None, train__budget_hours=hours)
-        return Bill(meter).cost(measure(one)).seconds
+        return TrialCosts(timings).cost(measure(one)).seconds
 
     assert seconds(3) - seconds(1) == pytest.approx(2 * 3600)
 
@@ -162,28 +162,30 @@ def test_a_run_with_a_budget_takes_that_long(meter: Meter) -> None:
     ],
 )
 def test_guidance_takes_its_share(
-    meter: Meter, guidance: str, w2: float | None, times: float
+    timings: Timings, guidance: str, w2: float | None, times: float
 ) -> None:
     one = candidate(sample__guidance=guidance, sample__w1=1.0, sample__w2=w2)
-    few, many = (Bill(meter).cost(measure(one, num)).seconds for num in (32, 176))
-    plain = 144 * 7 * meter.network(one.train).evaluation
-    assert many - few == pytest.approx(plain * times + 144 * meter.features)
+    few, many = (TrialCosts(timings).cost(measure(one, num)).seconds for num in (32, 176))
+    plain = 144 * 7 * timings.network(one.train).evaluation
+    assert many - few == pytest.approx(plain * times + 144 * timings.features)
 
 
-def test_the_disk_is_that_of_a_real_run(small_run: Path, meter: Meter) -> None:
+def test_the_disk_is_that_of_a_real_run(small_run: Path, timings: Timings) -> None:
     one = candidate(train__total_kimg=0.48)
     weights = sum(path.stat().st_size for path in small_run.rglob("*.safetensors"))
-    images = 16 * 256 + 32 * meter.extractors[0].dims * 4
+    images = 16 * 256 + 32 * timings.extractors[0].dims * 4
     # A run as short as this has one resumable checkpoint, not two.
-    state = 4 * meter.network(one.train).parameters * 4
-    found = Bill(meter).cost(measure(one)).disk - images - state
+    state = 4 * timings.network(one.train).parameters * 4
+    found = TrialCosts(timings).cost(measure(one)).disk - images - state
     assert found == pytest.approx(weights, rel=0.1)
 
 
-def test_a_network_that_takes_long_is_scaled(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(costs, "_LONGEST", 0.0)
+def test_a_network_that_takes_long_is_scaled(
+    timings: Timings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "_LONGEST", 0.0)
     small, large = candidate().train, candidate(train__model_channels=16).train
-    again = Meter(meter.data, FeatureConfig(), torch.device("cpu"), 0, hidden)
+    again = Timings(timings.data, FeatureConfig(), torch.device("cpu"), 0, hidden)
     again.learn([large, small])
     one, other = again.network(small), again.network(large)
     assert (one.scaled, other.scaled) == (False, True)

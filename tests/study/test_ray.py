@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echosweep.errors import UsageError
-from echosweep.study.backends import DONE, FAILED, Settings
+from echosweep.study.backends import DONE, FAILED, BackendSettings
 from echosweep.study.backends.ray import Ray, check_seen, share_out
 from echosweep.study.trial import Trial
 
@@ -39,7 +39,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def backend(cluster: Any) -> Ray:
-    return Ray(Settings(address=cluster.address))
+    return Ray(BackendSettings(address=cluster.address))
 
 
 def test_a_trial_that_raises_and_one_whose_worker_is_killed_stop_no_other(
@@ -88,23 +88,26 @@ def test_what_is_missing_is_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_pa
         check_seen(str(tmp_path))
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     with pytest.raises(UsageError, match=r"^no Ray cluster answers at 127\.0\.0\.1:1 .*start one"):
-        Ray(Settings(address="127.0.0.1:1"))
+        Ray(BackendSettings(address="127.0.0.1:1"))
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"pip install 'echosweep\[ray\]'"):
-        Ray(Settings())
+        Ray(BackendSettings())
 
 
 def test_shares_of_known_clusters() -> None:
     cpu, head = {"CPU": 8.0}, {"CPU": 4.0, "GPU": 0.0}
     four, two = {"CPU": 32.0, "GPU": 4.0}, {"CPU": 6.0, "GPU": 2.0}
-    assert share_out(Settings(gpus=1), [cpu, cpu]) == (0, 1)
-    assert share_out(Settings(gpus=0, workers=2), [cpu, cpu]) == (0, 8)
-    assert share_out(Settings(gpus=0, workers=1), [cpu, cpu]) == (0, 8)  # no more than a node has
-    assert share_out(Settings(gpus=1), [head, four]) == (1, 8)
-    assert share_out(Settings(gpus=1), [four, two]) == (1, 3)
-    assert share_out(Settings(gpus=4), [four, two]) == (4, 32)
+    assert share_out(BackendSettings(gpus=1), [cpu, cpu]) == (0, 1)
+    assert share_out(BackendSettings(gpus=0, workers=2), [cpu, cpu]) == (0, 8)
+    assert share_out(BackendSettings(gpus=0, workers=1), [cpu, cpu]) == (
+        0,
+        8,
+    )  # no more than a node has
+    assert share_out(BackendSettings(gpus=1), [head, four]) == (1, 8)
+    assert share_out(BackendSettings(gpus=1), [four, two]) == (1, 3)
+    assert share_out(BackendSettings(gpus=4), [four, two]) == (4, 32)
     with pytest.raises(UsageError, match="--gpus 5: no node has more than 4"):
-        share_out(Settings(gpus=5), [four, two])
+        share_out(BackendSettings(gpus=5), [four, two])
 
 
 @given(
@@ -116,6 +119,6 @@ def test_shares_fill_every_node_that_has_the_gpus(nodes: list[tuple[int, int]], 
     fit = [(cpu, gpu // gpus) for cpu, gpu in nodes if gpu >= gpus and cpu >= gpu]
     if not fit or any(cpu < gpu for cpu, gpu in nodes):
         return
-    shared, threads = share_out(Settings(gpus=gpus), have)
+    shared, threads = share_out(BackendSettings(gpus=gpus), have)
     assert shared == gpus
     assert all(trials * threads <= cpu for cpu, trials in fit)

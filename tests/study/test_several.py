@@ -1,4 +1,4 @@
-"""A command on several GPUs: its processes end together; test_workshop.py has what they do."""
+"""A command on several GPUs: its processes end together; test_artifacts.py has what they do."""
 
 import sys
 from pathlib import Path

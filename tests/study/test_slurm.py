@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from echosweep.errors import UsageError
-from echosweep.study.backends import DONE, FAILED, Settings
+from echosweep.study.backends import DONE, FAILED, BackendSettings
 from echosweep.study.backends.slurm import LOST, Slurm, Work
 from echosweep.study.trial import Trial, result
 
@@ -56,7 +56,7 @@ def test_a_trial_goes_on_after_its_slice_and_one_that_raises_or_is_cancelled_sto
     sliced = changed(study, trials[0], {"train.total_kimg": 0.8})
     raises = add(study, Trial("no such task", {}))
     cancelled = changed(study, trials[0], {"train.lr": 1e-4, "train.total_kimg": 80.0})
-    ended = codes(Slurm(Settings()), [sliced, cancelled, raises], study)
+    ended = codes(Slurm(BackendSettings()), [sliced, cancelled, raises], study)
     until(lambda: is_training(study) and len(_running()) == 2)
     first, second = sorted(_running())
     _signal(first, "USR2")  # as Slurm does before the end of a slice
@@ -64,7 +64,7 @@ def test_a_trial_goes_on_after_its_slice_and_one_that_raises_or_is_cancelled_sto
     _signal(second, "")
     assert ended.result(300) == [DONE, LOST, FAILED]
     assert "Requeued job" in next(study.glob(f"slurm/{first}_0_log.out")).read_text()
-    assert codes(Slurm(Settings()), [sliced, raises], study).result(30) == [DONE, DONE]
+    assert codes(Slurm(BackendSettings()), [sliced, raises], study).result(30) == [DONE, DONE]
 
 
 @needs_slurm
@@ -74,7 +74,7 @@ def test_closing_saves_what_runs_and_takes_what_waits_out_of_the_queue(
     study, trials = small_study
     raises = add(study, Trial("no such task", {}))
     slow = [changed(study, trial, {"train.total_kimg": 80.0}) for trial in trials[:3]]
-    running = Slurm(Settings()).run([raises, *slow], study)
+    running = Slurm(BackendSettings()).run([raises, *slow], study)
     assert next(running) == (raises, FAILED)
     until(lambda: is_training(study))
     running.close()
@@ -88,11 +88,11 @@ def test_closing_saves_what_runs_and_takes_what_waits_out_of_the_queue(
 @needs_slurm
 def test_what_sbatch_refuses_is_said_before_any_job(cluster: None) -> None:
     with pytest.raises(UsageError, match=r"^Slurm takes no .*--partition=none: .*invalid part"):
-        Slurm(Settings(options=(("partition", "none"),)))
+        Slurm(BackendSettings(options=(("partition", "none"),)))
     with pytest.raises(UsageError, match="unrecognized option '--partitoin=test'"):
-        Slurm(Settings(options=(("partitoin", "test"),)))
+        Slurm(BackendSettings(options=(("partitoin", "test"),)))
     given = (("time", "10"), ("partition", "test"), ("exclusive", ""))
-    assert Slurm(Settings(options=given)).options == {
+    assert Slurm(BackendSettings(options=given)).options == {
         "job-name": "echosweep",
         "time": "10",
         "cpus-per-task": "1",
@@ -121,7 +121,7 @@ def test_by_submitit_alone_a_trial_goes_on_after_its_slice(
 def test_what_is_missing_is_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match=r"^no Slurm here: sbatch is not found"):
-        Slurm(Settings())
+        Slurm(BackendSettings())
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(UsageError, match=r"pip install 'echosweep\[slurm\]'"):
-        Slurm(Settings())
+        Slurm(BackendSettings())

@@ -14,8 +14,8 @@ from echosweep.study.recipe import Range
 from echosweep.study.strategies import (
     Proposal,
     Rounds,
-    Settings,
     Space,
+    StrategyOptions,
     cost,
     grid,
     halving,
@@ -51,7 +51,7 @@ def winner(rounds: Sequence[Sequence[Proposal]], score: Score) -> dict[str, Any]
 
 @given(st.lists(st.integers(1, 4), max_size=4))
 def test_a_grid_has_every_cell_once(sizes: list[int]) -> None:
-    (cells,) = search(grid(space_of(*sizes), Settings(), 0), lambda proposal: None)
+    (cells,) = search(grid(space_of(*sizes), StrategyOptions(), 0), lambda proposal: None)
     assert [tuple(cell.changes.values()) for cell in cells] == list(
         itertools.product(*map(range, sizes))
     )
@@ -69,13 +69,13 @@ def test_a_grid_has_every_cell_once(sizes: list[int]) -> None:
 )
 def test_what_cannot_be_listed_is_refused(strategy: Any, dimension: Any, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        cost({"d": dimension}, Settings(), strategy.__name__)
+        cost({"d": dimension}, StrategyOptions(), strategy.__name__)
 
 
 @pytest.mark.parametrize(("k", "eta"), [(0, 3), (1, 2), (2, 3), (3, 3), (2, 4)])
 def test_halving_costs_what_the_sum_says(k: int, eta: int) -> None:
     """n = eta^k: rung j trains eta^j candidates from eta^-(j+1) to eta^-j, 1 + k (1 - 1/eta)."""
-    rounds = cost(space_of(eta**k), Settings(eta=eta), "halving")
+    rounds = cost(space_of(eta**k), StrategyOptions(eta=eta), "halving")
     assert [(r.proposals, r.budget) for r in rounds] == [
         (eta**j, pytest.approx(eta**-j)) for j in range(k, -1, -1)
     ]
@@ -89,7 +89,7 @@ def test_halving_finds_the_grids_winner_where_budgets_agree() -> None:
         return total(proposal.changes) + 1 / proposal.budget
 
     space = space_of(3, 3, 3)
-    whole, rungs = (search(s(space, Settings(), 0), score) for s in (grid, halving))
+    whole, rungs = (search(s(space, StrategyOptions(), 0), score) for s in (grid, halving))
     assert winner(rungs, score) == winner(whole, score) == {"d0": 1, "d1": 1, "d2": 1}
     share = sum(r.training for r in outlay(rungs)) / sum(r.training for r in outlay(whole))
     assert share == pytest.approx(1 / 9)
@@ -103,8 +103,8 @@ def test_halving_loses_a_winner_that_starts_slowly() -> None:
         return 20 * (1 - budget) if changes["d0"] == 4 else 1.0 + changes["d0"]
 
     space = space_of(9)
-    assert winner(search(grid(space, Settings(), 0), score), score) == {"d0": 4}
-    assert winner(search(halving(space, Settings(), 0), score), score) == {"d0": 0}
+    assert winner(search(grid(space, StrategyOptions(), 0), score), score) == {"d0": 4}
+    assert winner(search(halving(space, StrategyOptions(), 0), score), score) == {"d0": 0}
 
 
 @given(st.data(), st.integers(1, 40), st.integers(2, 5), st.integers(1, 6))
@@ -115,7 +115,7 @@ def test_halving_keeps_its_promises(data: st.DataObject, n: int, eta: int, keep:
         key = (proposal.changes["d0"], proposal.budget)
         return given_scores.setdefault(key, data.draw(SCORES))
 
-    rounds = search(halving(space_of(n), Settings(eta=eta, keep=keep), 0), score)
+    rounds = search(halving(space_of(n), StrategyOptions(eta=eta, keep=keep), 0), score)
     for before, after in itertools.pairwise(rounds):
         assert before[0].budget < after[0].budget
         ended = {
@@ -142,11 +142,11 @@ def test_halving_keeps_its_promises(data: st.DataObject, n: int, eta: int, keep:
 
 
 def test_a_rung_after_which_none_would_go_is_left_out() -> None:
-    rounds = cost(space_of(9), Settings(keep=3), "halving")
+    rounds = cost(space_of(9), StrategyOptions(keep=3), "halving")
     assert [(r.proposals, r.budget) for r in rounds] == [(9, pytest.approx(1 / 9)), (3, 1.0)]
-    assert [(r.proposals, r.budget) for r in cost(space_of(9), Settings(keep=9), "halving")] == [
-        (9, 1.0)
-    ]
+    assert [
+        (r.proposals, r.budget) for r in cost(space_of(9), StrategyOptions(keep=9), "halving")
+    ] == [(9, 1.0)]
 
 
 def test_training_goes_on_from_what_was_trained() -> None:
@@ -172,7 +172,7 @@ def best(rounds: Sequence[Sequence[Proposal]], score: Score) -> float:
 
 def test_tpe_beats_chance_on_a_bowl() -> None:
     """The least of n uniform draws has a median squared distance of ln 2 / (pi n)."""
-    settings = Settings(trials=32)
+    settings = StrategyOptions(trials=32)
     found = [best(search(tpe(SQUARE, settings, seed), bowl), bowl) for seed in range(5)]
     assert statistics.median(found) < math.log(2) / (math.pi * 32)
 
@@ -190,7 +190,7 @@ def test_tpe_proposes_a_small_space_whole(fails: bool) -> None:
     def score(proposal: Proposal) -> float | None:
         return None if fails and proposal.changes["a"] == "x" else float(proposal.changes["n"])
 
-    rounds = search(tpe(SMALL, Settings(trials=50, round_size=5), 3), score)
+    rounds = search(tpe(SMALL, StrategyOptions(trials=50, round_size=5), 3), score)
     assert [len(proposals) for proposals in rounds] == [5, 5, 5, 3]
     points = [tuple(p.changes.values()) for p in itertools.chain(*rounds)]
     assert len(points) == len(POINTS)
@@ -203,14 +203,14 @@ def total_of_n(proposal: Proposal) -> float:
 
 def test_tpe_starts_where_it_is_told() -> None:
     start = ({"a": "y", "b": [2, 2], "n": 3}, {"n": 2})
-    first = next(tpe(SMALL, Settings(start=start, round_size=2), 0))
+    first = next(tpe(SMALL, StrategyOptions(start=start, round_size=2), 0))
     assert first[0].changes == {"a": "y", "b": (2, 2), "n": 3}
     assert first[1].changes["n"] == 2
 
 
 def test_tpe_starts_across_rounds() -> None:
     start = tuple({"a": "x", "b": (1, 2), "n": n} for n in (3, 1, 2))
-    rounds = search(tpe(SMALL, Settings(start=start, round_size=2, trials=4), 0), total_of_n)
+    rounds = search(tpe(SMALL, StrategyOptions(start=start, round_size=2, trials=4), 0), total_of_n)
     assert [p.changes for p in itertools.chain(*rounds)][:3] == list(start)
 
 
@@ -226,27 +226,27 @@ def test_tpe_starts_across_rounds() -> None:
 )
 def test_a_start_outside_the_space_is_refused(start: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        cost(SMALL, Settings(start=(start,)), "tpe")
+        cost(SMALL, StrategyOptions(start=(start,)), "tpe")
 
 
 def test_tpe_without_optuna_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UsageError, match=r"pip install 'echosweep\[study\]'"):
-        cost(SMALL, Settings(), "tpe")
+        cost(SMALL, StrategyOptions(), "tpe")
 
 
 def test_tpe_is_silent(capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
-    cost(SMALL, Settings(), "tpe")
+    cost(SMALL, StrategyOptions(), "tpe")
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
 
 
 def test_an_unknown_strategy_is_named() -> None:
     with pytest.raises(UsageError, match="strategy 'halve' is not known; did you mean 'halving'"):
-        cost(SMALL, Settings(), "halve")
+        cost(SMALL, StrategyOptions(), "halve")
 
 
 @pytest.mark.parametrize("wrong", [{"eta": 1}, {"keep": 0}, {"trials": 0}, {"round_size": 0}])
 def test_settings_that_search_nothing_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
-        Settings.make(wrong)
+        StrategyOptions.make(wrong)

@@ -19,7 +19,7 @@ import yaml
 from echosweep import cli
 from echosweep.data.store import FrameStore
 from echosweep.errors import UsageError
-from echosweep.study.backends import BUSY, DONE, FAILED, Settings
+from echosweep.study.backends import BUSY, DONE, FAILED, BackendSettings
 from echosweep.study.backends.local import Local, share_out
 from echosweep.study.launch import study
 from echosweep.study.recipe import Recipe
@@ -283,11 +283,14 @@ def test_an_error_is_kept_with_its_words(small_study: tuple[Path, list[Trial]]) 
 
 
 def test_the_local_backend_shares_out_a_machine() -> None:
-    assert share_out(Settings(), [], 8) == ([()] * 8, 1)
-    assert share_out(Settings(workers=3), [], 8) == ([()] * 3, 2)
-    assert share_out(Settings(gpus=2), ["0", "1", "2", "3"], 8) == ([("0", "1"), ("2", "3")], 4)
+    assert share_out(BackendSettings(), [], 8) == ([()] * 8, 1)
+    assert share_out(BackendSettings(workers=3), [], 8) == ([()] * 3, 2)
+    assert share_out(BackendSettings(gpus=2), ["0", "1", "2", "3"], 8) == (
+        [("0", "1"), ("2", "3")],
+        4,
+    )
     with pytest.raises(UsageError, match="this machine has 1"):
-        share_out(Settings(gpus=2), ["0"], 8)
+        share_out(BackendSettings(gpus=2), ["0"], 8)
 
 
 def test_images_of_a_study_are_those_of_their_seeds_alone(undisturbed: Path) -> None:
@@ -298,7 +301,7 @@ def test_images_of_a_study_are_those_of_their_seeds_alone(undisturbed: Path) -> 
 
 def test_a_closed_backend_leaves_no_worker(small_study: tuple[Path, list[Trial]]) -> None:
     out, trials = small_study
-    ended = Local(Settings(workers=2)).run(trials, out)
+    ended = Local(BackendSettings(workers=2)).run(trials, out)
     trial, code = next(ended)
     assert code == DONE
     assert result(out, trial)

@@ -46,7 +46,7 @@ FIRST_SEED = 1_000_000  # discriminators learn from images of seeds 0, 1, ...: t
 _REFERENCE = "reference"
 
 
-class Task(NamedTuple):
+class EpochTask(NamedTuple):
     """What is compared, and how it is halved."""
 
     reference: Side
@@ -138,7 +138,7 @@ def _found(
     epochs: Sequence[Epoch],
     distances: Mapping[str, Floats],
     halves: Splits,
-    task: Task,
+    task: EpochTask,
     extractor: Extractor,
     seen: Seen,
 ) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _found(
     }
 
 
-def _seen(model: Path, epochs: Sequence[Epoch], task: Task) -> Seen:
+def _seen(model: Path, epochs: Sequence[Epoch], task: EpochTask) -> Seen:
     """Return how many videos of the reference the model and its discriminator know."""
     facts = (checkpoint.read_facts(model_path(model)), epochs[0].facts)
     of_model, of_discriminator = map(Knowledge.of_model, facts)
@@ -181,7 +181,7 @@ def _keep_choice(chosen: Epoch, knows: Knowledge) -> list[str]:
     return []
 
 
-def _task(data: str | Path, model: Path, options: ChooseEpochOptions) -> Task:
+def _task(data: str | Path, model: Path, options: ChooseEpochOptions) -> EpochTask:
     """Return what is compared; halved by frame where the reference is of a single group.
 
     Raises UsageError for images unlike those of the model, or more than the halves have.
@@ -198,10 +198,12 @@ def _task(data: str | Path, model: Path, options: ChooseEpochOptions) -> Task:
             f"--num {num}: half of them is compared with half of {store.path}, which by {by} has "
             f"{most} images; ask for at most {2 * most}, or give more real images"
         )
-    return Task(reference, by, min(USUAL, 2 * most) if num is None else num // 2 * 2, repeats, seed)
+    return EpochTask(
+        reference, by, min(USUAL, 2 * most) if num is None else num // 2 * 2, repeats, seed
+    )
 
 
-def _sides(task: Task, names: Iterable[str], folder: Path) -> Iterator[tuple[str, Side]]:
+def _sides(task: EpochTask, names: Iterable[str], folder: Path) -> Iterator[tuple[str, Side]]:
     """Yield the reference, and the sets of images, which were verified or have just been made."""
     yield _REFERENCE, task.reference
     for name in names:
@@ -212,7 +214,7 @@ def _sides(task: Task, names: Iterable[str], folder: Path) -> Iterator[tuple[str
 def _distances(
     sides: Mapping[str, Side],
     halves: Splits,
-    task: Task,
+    task: EpochTask,
     extractor: Extractor,
     folder: Path,
     progress: Progress,

@@ -52,7 +52,7 @@ from echosweep.training.discriminator import (
 )
 from echosweep.training.discriminator_accuracy import measure
 from echosweep.training.finite import Health, not_finite
-from echosweep.training.loop import Step
+from echosweep.training.loop import TrainingStep
 from echosweep.training.passes import go_on, out_of_memory, places_to_stop
 
 _SECONDS_BETWEEN_STATES = 300.0
@@ -97,7 +97,7 @@ def discriminate(
     check_images(real, made, facts, model, config)
     split = split_images(real, made, config)
     with world(wanted.device) as peers:
-        run = Run(out, config, split, facts, model, peers)
+        run = DiscriminatorRun(out, config, split, facts, model, peers)
         with claimed(out, peers), run.stop:
             run.open()
             run.train(progress)
@@ -111,7 +111,7 @@ def _with_weights(config: DiscriminatorConfig) -> DiscriminatorConfig:
     return config.model_copy(update={"classifier": find_classifier(config.classifier)})
 
 
-class Run:
+class DiscriminatorRun:
     """A discriminator's folder and the training state that belongs to it."""
 
     def __init__(
@@ -236,7 +236,7 @@ class Run:
             if asked:
                 raise stops.Stopped(round(asked))
 
-    def _steps_with_stops(self) -> Iterator[Step]:
+    def _steps_with_stops(self) -> Iterator[TrainingStep]:
         """Yield the steps of training; a stop in the middle of one raises `Stopped`."""
         peers, discriminator = self.peers, self.state.discriminator
         alone = peers.size == 1
@@ -315,5 +315,5 @@ class Run:
         }
 
 
-def _bad(step: Step) -> bool:
+def _bad(step: TrainingStep) -> bool:
     return step.nonfinite > 0 or not math.isfinite(step.loss)

@@ -12,11 +12,11 @@ from echosweep.reporting import discriminator_figures, figures
 
 PLOTS = ("loss.png", "accuracy.png")
 _HARM = 1.01  # more of the plain denoiser's error than that is no chance of the noise
-Row = dict[str, Any]
+EpochRow = dict[str, Any]
 
 
 def facts_of_epoch(
-    row: Row, config: DiscriminatorConfig, guides: dict[str, Any], split: Split, frozen: bool
+    row: EpochRow, config: DiscriminatorConfig, guides: dict[str, Any], split: Split, frozen: bool
 ) -> dict[str, Any]:
     """Return what guidance needs to know of an epoch's weights.
 
@@ -43,14 +43,16 @@ def facts_of_epoch(
     }
 
 
-def plot(out: Path, rows: Sequence[Row], best: int) -> None:
+def plot(out: Path, rows: Sequence[EpochRow], best: int) -> None:
     """Write the figures of loss and accuracy into the folder; best: the epoch that is marked."""
     figures.save(discriminator_figures.plot_loss(rows, best), out / PLOTS[0])
     accuracy = discriminator_figures.plot_accuracy(rows, best, published_interval())
     figures.save(accuracy, out / PLOTS[1])
 
 
-def notes(out: Path, rows: Sequence[Row], best: Row, held_out_real: Side) -> Iterator[str]:
+def notes(
+    out: Path, rows: Sequence[EpochRow], best: EpochRow, held_out_real: Side
+) -> Iterator[str]:
     """Yield what a reader must know of the numbers.
 
     Args:

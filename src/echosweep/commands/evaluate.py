@@ -26,7 +26,7 @@ from echosweep.evaluation.features import Extractor
 from echosweep.evaluation.neighbours import nearest
 from echosweep.evaluation.sets import Result, Side, Subset, draw_rows
 from echosweep.progress import Show, hidden
-from echosweep.reporting.evaluation_page import Pictures, write_report
+from echosweep.reporting.evaluation_page import EvaluationPictures, write_report
 
 _SHOWN, _SEARCHED, _PAIRS = 48, 2000, 8
 
@@ -198,16 +198,16 @@ def _warnings(pair: Pair, seen: Seen) -> Iterator[str]:
     yield from seen.warnings()
 
 
-def _pictures(pair: Pair, measured: dict[str, Pair]) -> Pictures:
+def _pictures(pair: Pair, measured: dict[str, Pair]) -> EvaluationPictures:
     """Return what the page shows: images of both sides, and the pairs nearest by features."""
     made, real = (
         side.images(np.unique(np.linspace(0, len(side) - 1, _SHOWN).astype(int))) for side in pair
     )
     if not measured:
-        return Pictures(made, real)
+        return EvaluationPictures(made, real)
     by = next(iter(measured.values()))
     distances, rows = nearest(by.generated.features[:_SEARCHED], by.reference.features)
     closest = np.argsort(distances[:, 0], kind="stable")[:_PAIRS]
-    return Pictures(
+    return EvaluationPictures(
         made, real, pair.generated.images(closest), pair.reference.images(rows[closest, 0])
     )

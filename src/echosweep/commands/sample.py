@@ -116,7 +116,7 @@ def _with_grid(store: FrameStore, grid: Path | None) -> FrameStore:
 
 
 def _find_finished(
-    out: Path, task: dict[str, Any], plans: Sequence[compute.Plan]
+    out: Path, task: dict[str, Any], plans: Sequence[compute.ComputePlan]
 ) -> FrameStore | None:
     """Return the store `out` if it was made by this task, under any of these plans."""
     found = runs.read_record(out / MANIFEST, "remove it") if (out / MANIFEST).is_file() else {}
@@ -147,25 +147,25 @@ def _knowledge(facts: dict[str, Any], config: SampleConfig) -> Knowledge:
 
 def _plans(
     config: SampleConfig, precision: str, num: int, device: torch.device
-) -> list[compute.Plan]:
+) -> list[compute.ComputePlan]:
     """Return the plans that may come of these settings: compiling is tried, and can fail."""
     calls = math.ceil(num / chunk(device)) * nfe(
         config.sampler, config.steps, config.solver or "heun"
     )
     tried = [True] if compute.worth_compiling(config.compile, device, calls) else []
-    return [compute.Plan(precision, compiled) for compiled in (*tried, False)]
+    return [compute.ComputePlan(precision, compiled) for compiled in (*tried, False)]
 
 
 def _prepare(
     denoiser: Denoiser, config: SampleConfig, precision: str, num: int, device: torch.device
-) -> compute.Plan:
+) -> compute.ComputePlan:
     """Make the network as fast as it gets, in place; return what of that changes bits."""
     compute.prepare(denoiser.network, precision)
     plan = _plans(config, precision, num, device)[0]
     if not plan.compiled:
         return plan
     with compute.arithmetic(precision, device):
-        return compute.Plan(precision, compile_for_sampling(denoiser))
+        return compute.ComputePlan(precision, compile_for_sampling(denoiser))
 
 
 def _same_but_seeds(known: FrameStore, task: dict[str, Any]) -> bool:

@@ -33,7 +33,7 @@ from echosweep.evaluation.shift_folds import (
     make_folds,
 )
 from echosweep.progress import Show, hidden
-from echosweep.reporting.shift_page import Pictures, write_shift_page
+from echosweep.reporting.shift_page import ShiftPictures, write_shift_page
 
 Fits = dict[str, list[Fit]]  # by classifier, one a repeat
 Images = NDArray[np.uint8]
@@ -252,14 +252,14 @@ def _cautions(
 
 def _pictures(
     folds: Mapping[str, Sequence[Fold]], fits: Mapping[str, Fits], record: Mapping[str, Any]
-) -> Pictures:
+) -> ShiftPictures:
     """Return the maps of each column, and images that the best classifier is surest about."""
     maps = {name: _maps(column) for name, column in fits.items() if name != _FLOOR}
     table = record["table"]["generated"]
     best = max(table, key=lambda name: float(table[name]["accuracy"]))
     found, parts = fits["generated"][best], list(zip(*folds["generated"], strict=True))
     made = _surest(parts[0], [fit.generated for fit in found])
-    return Pictures(maps, best, made, _surest(parts[1], [fit.reference for fit in found]))
+    return ShiftPictures(maps, best, made, _surest(parts[1], [fit.reference for fit in found]))
 
 
 def _maps(column: Fits) -> dict[str, dict[str, Numbers]]:

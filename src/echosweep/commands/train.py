@@ -36,7 +36,7 @@ from echosweep.training.batches import Batches, class_names, load_batches, rows_
 from echosweep.training.estimate import estimate, fitting_micro_batch
 from echosweep.training.finite import Health, not_finite
 from echosweep.training.log import Log
-from echosweep.training.loop import Step, TrainState, share_of_batch, train_steps, try_pass
+from echosweep.training.loop import TrainingStep, TrainState, share_of_batch, train_steps, try_pass
 from echosweep.training.passes import Check, go_on, out_of_memory, places_to_stop
 from echosweep.training.posthoc_ema import STORED
 
@@ -68,7 +68,7 @@ def train(
     wanted = TrainOptions.merge(config, options)
     store, out = FrameStore.open(data), Path(out)
     with world(wanted.device) as peers:
-        run = Run(out, wanted.part(TrainConfig), store, peers)
+        run = TrainRun(out, wanted.part(TrainConfig), store, peers)
         with claimed(out, peers), run.stop:
             run.open()
             run.train(progress, wanted.tensorboard)
@@ -99,7 +99,7 @@ def plan(data: str | Path, *, config: TrainConfig) -> dict[str, Any]:
     }
 
 
-class Run:
+class TrainRun:
     """A run folder and the training state that belongs to it."""
 
     def __init__(self, out: Path, config: TrainConfig, store: FrameStore, peers: World) -> None:
@@ -191,7 +191,7 @@ class Run:
             if asked:
                 raise stops.Stopped(round(asked))
 
-    def _steps_with_stops(self, batches: Batches) -> Iterator[Step]:
+    def _steps_with_stops(self, batches: Batches) -> Iterator[TrainingStep]:
         """Yield the steps of training; a stop in the middle of one raises `Stopped`."""
         peers = self.peers
         check: Check = partial(stop_together, peers, self.stop)
@@ -204,7 +204,7 @@ class Run:
         with places_to_stop(go_on if self.compiled else check, peers.device, weights):
             yield from train_steps(self.state, batches, self.config, peers, check)
 
-    def _note_health(self, step: Step, bad: bool) -> None:
+    def _note_health(self, step: TrainingStep, bad: bool) -> None:
         """Count a step with numbers that are not finite; raise EchoSweepError at too many."""
         self.health.add(bad)
         count = self.health.mended

@@ -15,7 +15,7 @@ from echosweep.data.store import FrameStore
 from echosweep.distributed import world
 from echosweep.environment import environment
 from echosweep.evaluation.classify import FitSettings
-from echosweep.evaluation.utility import Trial, judge, set_up
+from echosweep.evaluation.utility import UtilityTrial, judge, set_up
 from echosweep.evaluation.utility_fits import Fits
 from echosweep.progress import Show, hidden
 from echosweep.reporting import figures
@@ -89,7 +89,7 @@ def utility(
     return record
 
 
-def _warnings(trial: Trial, seen: Seen) -> Iterator[str]:
+def _warnings(trial: UtilityTrial, seen: Seen) -> Iterator[str]:
     made, real = trial.generated.store, trial.real.store
     yield from pair_notes(made, real)
     yield from seen.warnings("the generator", "of the test")

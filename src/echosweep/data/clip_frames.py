@@ -20,7 +20,7 @@ from echosweep.data.source import Broken, Clip, Frame, Guard
 from echosweep.data.store import Preparation, image_shape
 
 
-class Task(NamedTuple):
+class DecodeTask(NamedTuple):
     """What to do with every clip.
 
     Attributes:
@@ -52,14 +52,14 @@ class Decoded(NamedTuple):
     content: str = ""
 
 
-def broken(task: Task, fault: str) -> Decoded:
+def broken(task: DecodeTask, fault: str) -> Decoded:
     """Return the result for a clip that cannot be used."""
     shape = image_shape(task.preparation) if task.preparation else (0, 0, 3)
     return Decoded([], np.empty((0, *shape), np.uint8), fault)
 
 
 def decode_clip(
-    task: Task, clip: Clip, watch: Callable[[bool], object] = lambda on: None
+    task: DecodeTask, clip: Clip, watch: Callable[[bool], object] = lambda on: None
 ) -> Decoded:
     """Return the kept frames of `clip` as small images, or the reason why it cannot be used.
 
@@ -84,7 +84,7 @@ def decode_clip(
 
 
 def _decode(
-    task: Task, clip: Clip, watch: Callable[[bool], object]
+    task: DecodeTask, clip: Clip, watch: Callable[[bool], object]
 ) -> tuple[list[int], NDArray[np.uint8]]:
     numbers, images = [], []
     source, how = SOURCES[task.kind], task.preparation

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from echosweep import places
-from echosweep.data.clip_frames import Decoded, Task, broken, decode_clip
+from echosweep.data.clip_frames import Decoded, DecodeTask, broken, decode_clip
 from echosweep.data.source import Clip
 from echosweep.errors import EchoSweepError
 
@@ -34,7 +34,7 @@ _TOO_SLOW = {
 """The reason by the exit code of a process that its timer ended."""
 
 
-def decoded(task: Task, clips: Sequence[Clip], workers: int) -> Generator[Decoded]:
+def decoded(task: DecodeTask, clips: Sequence[Clip], workers: int) -> Generator[Decoded]:
     """Yield the result of each clip, in order.
 
     Args:
@@ -65,7 +65,7 @@ def decoded(task: Task, clips: Sequence[Clip], workers: int) -> Generator[Decode
 class _Crew:
     """The processes that decode; each is replaced when a clip ends it."""
 
-    def __init__(self, task: Task, workers: int) -> None:
+    def __init__(self, task: DecodeTask, workers: int) -> None:
         _check_descriptors(_DESCRIPTORS * (workers + 1))
         self._task = task
         self._workers = [_Worker(task) for _ in range(workers)]
@@ -101,7 +101,7 @@ class _Worker:
         connection: It can be read when the process has a result, or has ended.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: DecodeTask) -> None:
         self._task, self._is_ready = task, False
         self.number: int | None = None
         self.has_ended = False
@@ -148,7 +148,7 @@ class _Worker:
         self._process.join()
 
 
-def _serve(connection: "Connection[Any, Any]", task: Task, folder: Path) -> None:
+def _serve(connection: "Connection[Any, Any]", task: DecodeTask, folder: Path) -> None:
     """Decode what comes through `connection`, in this process of its own, until it is closed."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is the parent's
     for number in (signal.SIGPROF, signal.SIGALRM):

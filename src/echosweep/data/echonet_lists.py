@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from echosweep.data.source import Guard
-from echosweep.data.tables import Column, Named, Row, Table, WrongRow, one_row_each
+from echosweep.data.tables import Column, Named, Table, TableRow, WrongRow, one_row_each
 from echosweep.errors import UsageError
 
 Labels = dict[str, float | str]
@@ -49,7 +49,7 @@ class Layout(NamedTuple):
     words: tuple[str, ...]
     data_sets: dict[str, tuple[str, ...]]
     one_row: bool
-    read: Callable[["Layout", Table, Sequence[Row], Folds], Facts]
+    read: Callable[["Layout", Table, Sequence[TableRow], Folds], Facts]
 
     def required(self) -> list[Column]:
         """Return the columns that the list must have."""
@@ -65,7 +65,7 @@ class Layout(NamedTuple):
         return next(fitting, self.table)
 
 
-def _read_video(layout: Layout, table: Table, rows: Sequence[Row], folds: Folds) -> Facts:
+def _read_video(layout: Layout, table: Table, rows: Sequence[TableRow], folds: Folds) -> Facts:
     (row,) = rows
     labels: Labels = {}
     for column in layout.numbers:
@@ -79,7 +79,9 @@ def _read_video(layout: Layout, table: Table, rows: Sequence[Row], folds: Folds)
     return Facts(_split(layout, table, row, folds), labels, max(0, frames))
 
 
-def _read_measurements(layout: Layout, table: Table, rows: Sequence[Row], folds: Folds) -> Facts:
+def _read_measurements(
+    layout: Layout, table: Table, rows: Sequence[TableRow], folds: Folds
+) -> Facts:
     """Return each measurement's mean over its rows as a label, and the frame of the first."""
     row = table.merge(rows, [name for name in table.columns if name != layout.split])
     values: dict[str, list[float]] = {}
@@ -200,7 +202,7 @@ def _folds(layout: Layout, table: Table, text: str) -> tuple[Folds, list[str]]:
     return folds, [note]
 
 
-def _split(layout: Layout, table: Table, row: Row, folds: Folds) -> str | None:
+def _split(layout: Layout, table: Table, row: TableRow, folds: Folds) -> str | None:
     fold = _fold(row[layout.split]) if folds else None
     if fold is None:
         return table.split(row, layout.split)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from echosweep.data.table_rows import Row, parse_number
+from echosweep.data.table_rows import TableRow, parse_number
 from echosweep.data.tables import Table, WrongRow, match, read_optional
 
 _MOST = 1e9  # of a frame's number, and of pixels
@@ -86,7 +86,7 @@ def _shapes(table: Table, kind: _Kind) -> tuple[dict[str, dict[int, Shape]], lis
     return {name: dict(frames) for name, frames in shapes.items() if name not in spoilt}, odd
 
 
-def _drawn(table: Table, row: Row, kind: _Kind) -> tuple[int, Sequence[float]]:
+def _drawn(table: Table, row: TableRow, kind: _Kind) -> tuple[int, Sequence[float]]:
     if row.fault:
         raise WrongRow(row.fault)
     values = []

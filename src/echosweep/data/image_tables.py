@@ -17,8 +17,8 @@ from echosweep import bounded
 from echosweep.data.source import Clip, Guard
 from echosweep.data.table_text import MOST_BYTES
 from echosweep.data.tables import (
-    Row,
     Table,
+    TableRow,
     named,
     one_row_each,
     patient_text,
@@ -149,7 +149,7 @@ def _add(found: ImageTables, table: Table, folder: str, there: Mapping[str, Path
             found.missing.append(Clip(start + video.name, video.path, fault=fault))
 
 
-def _said(table: Table, row: Row, fault: str) -> Said:
+def _said(table: Table, row: TableRow, fault: str) -> Said:
     if fault:
         return Said(table=table.path.name, fault=fault)
     with Guard() as guard:
@@ -182,7 +182,7 @@ def _read(path: Path) -> tuple[Table | None, Sequence[str]]:
         return None, [f"{path} is not used: no line has a {_FILE}{why}"]
     places = {column: place for place, column in enumerate(columns)}
     rows = [
-        Row(
+        TableRow(
             line.number,
             [_cell(line.record.get(column)) for column in columns],
             places,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from echosweep.data.source import MISSING
-from echosweep.data.table_rows import Row
+from echosweep.data.table_rows import TableRow
 
 _ENDINGS = {
     *(".avi", ".mp4", ".mov", ".mpeg", ".mpg", ".mkv", ".gif", ".webm", ".m4v", ".wmv"),
@@ -34,7 +34,7 @@ class Named(NamedTuple):
 
     name: str
     path: Path
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     fault: str = ""
 
 

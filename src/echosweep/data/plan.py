@@ -22,7 +22,7 @@ _SECRET_KINDS = ("dicom",)  # whose file names hospitals make of the patient's
 _BURNT_IN = "not cropped, so text may be burnt in (--deidentify)"
 
 
-class Plan(NamedTuple):
+class PreparePlan(NamedTuple):
     """What `prepare` will do.
 
     Attributes:
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
     hashes: Hashes | None
 
 
-def make_plan(source: Path, config: PrepareConfig, name_key: Path | None = None) -> Plan:
+def make_plan(source: Path, config: PrepareConfig, name_key: Path | None = None) -> PreparePlan:
     """Read the source and decide everything that needs no pixel.
 
     Args:
@@ -70,7 +70,7 @@ def make_plan(source: Path, config: PrepareConfig, name_key: Path | None = None)
         write_key(name_key, told, clips)
     notes = [*found.notes, *found.listing.notes, *_patient_notes(told, config, secret)]
     name = found.tree.root.resolve().name
-    return Plan(
+    return PreparePlan(
         config,
         found,
         hashes.of(name) if hashes else name,

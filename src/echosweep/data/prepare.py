@@ -17,11 +17,11 @@ from typing import Any
 
 from echosweep import folders, machine, places, runs
 from echosweep.config import PrepareConfig, PrepareOptions
-from echosweep.data.clip_frames import Decoded, Task
+from echosweep.data.clip_frames import Decoded, DecodeTask
 from echosweep.data.decoding import decoded
 from echosweep.data.duplicates import Twins, find_twins
 from echosweep.data.limits import Limits
-from echosweep.data.plan import Plan, make_plan
+from echosweep.data.plan import PreparePlan, make_plan
 from echosweep.data.preview import write_preview
 from echosweep.data.source import Clip
 from echosweep.data.splits import split_clips
@@ -79,7 +79,7 @@ def prepare(
         runs.note_finished(out)
         return finished
     with _disk_full_explained(out), StoreWriter(out, preparation, task) as writer:
-        how = Task(facts["kind"], options.every, preparation, Limits.of(options))
+        how = DecodeTask(facts["kind"], options.every, preparation, Limits.of(options))
         _write(writer, plan, how, options.workers, progress)
         return _finish(writer, plan, facts)
 
@@ -117,7 +117,7 @@ def dry_run(
     return summary
 
 
-def _facts(plan: Plan) -> dict[str, Any]:
+def _facts(plan: PreparePlan) -> dict[str, Any]:
     options = plan.config
     return {
         **{"kind": plan.found.kind, "name": plan.name, "every": options.every},
@@ -127,7 +127,11 @@ def _facts(plan: Plan) -> dict[str, Any]:
 
 
 def _write(
-    writer: StoreWriter, plan: Plan, task: Task, workers: int | None, progress: Progress
+    writer: StoreWriter,
+    plan: PreparePlan,
+    task: DecodeTask,
+    workers: int | None,
+    progress: Progress,
 ) -> None:
     """Decode the clips that the journal has not, and append them in order."""
     total = len(plan.clips)
@@ -152,7 +156,7 @@ def _write(
             progress(len(writer.journal), total, writer.count)
 
 
-def _finish(writer: StoreWriter, plan: Plan, facts: Mapping[str, Any]) -> FrameStore:
+def _finish(writer: StoreWriter, plan: PreparePlan, facts: Mapping[str, Any]) -> FrameStore:
     """Draw the splits of what is there, and finish the store with the summary."""
     names = {row["name"]: row for row in writer.kept}
     clips = [clip for clip in plan.clips if clip.name in names]
@@ -169,7 +173,7 @@ def _finish(writer: StoreWriter, plan: Plan, facts: Mapping[str, Any]) -> FrameS
     return writer.finish(splits, source=dict(facts), summary=summary, left_out=dict(plan.left_out))
 
 
-def _fault(plan: Plan, clip: Clip, fault: str) -> str:
+def _fault(plan: PreparePlan, clip: Clip, fault: str) -> str:
     return plan.hashes.scrub(fault, clip.words) if plan.hashes else fault
 
 
@@ -192,14 +196,14 @@ def _video(clip: Clip, result: Decoded) -> Video:
     return Video(clip.name, clip.split or "", clip.patient, dict(clip.labels), result.content)
 
 
-def _check_some(plan: Plan) -> None:
+def _check_some(plan: PreparePlan) -> None:
     if not plan.clips:
         reasons = "; ".join(dict.fromkeys(plan.left_out.values()))
         raise UsageError(f"all {len(plan.left_out)} videos are left out: {reasons}")
 
 
 def _check_excluded(
-    out: Path, plan: Plan, excluded: Mapping[str, str], tried: int | None = None
+    out: Path, plan: PreparePlan, excluded: Mapping[str, str], tried: int | None = None
 ) -> None:
     """Raise EchoSweepError once it is certain that too many clips are broken.
 
@@ -226,7 +230,7 @@ def _check_excluded(
     )
 
 
-def _how_to_allow(plan: Plan, broken: int, tried: int) -> str:
+def _how_to_allow(plan: PreparePlan, broken: int, tried: int) -> str:
     """Return the option that goes on without the broken clips, where that leaves most of them.
 
     It allows twice the share met so far. Where most of those tried are broken, the reading is

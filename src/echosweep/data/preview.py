@@ -17,11 +17,11 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw
 
 from echosweep import machine, runs
-from echosweep.data.clip_frames import Decoded, Task
+from echosweep.data.clip_frames import Decoded, DecodeTask
 from echosweep.data.decoding import decoded
 from echosweep.data.limits import Limits
 from echosweep.data.pixels import crop_box
-from echosweep.data.plan import Plan
+from echosweep.data.plan import PreparePlan
 from echosweep.data.source import Clip
 from echosweep.data.tree import OWN
 from echosweep.errors import UsageError
@@ -34,7 +34,7 @@ _WORD = re.compile(r"[^A-Za-z0-9]+")
 Box = tuple[int, int, int, int]
 
 
-def write_preview(plan: Plan, folder: Path, workers: int | None = None) -> list[Path]:
+def write_preview(plan: PreparePlan, folder: Path, workers: int | None = None) -> list[Path]:
     """Write a sheet for each group of clips that look alike and return the files.
 
     Args:
@@ -81,15 +81,15 @@ class _Sheet(NamedTuple):
 
 
 def _first_frames(
-    plan: Plan, clips: Sequence[Clip], workers: int | None
+    plan: PreparePlan, clips: Sequence[Clip], workers: int | None
 ) -> Generator[Decoded, None, None]:
     """Return the first frame of each clip, as its file has it."""
-    task = Task(plan.found.kind, 1, None, Limits.of(plan.config))
+    task = DecodeTask(plan.found.kind, 1, None, Limits.of(plan.config))
     workers = min(workers or machine.cores(), max(1, len(clips)))
     return decoded(task, [replace(clip, crop=None) for clip in clips], workers)
 
 
-def _write(plan: Plan, sheet: _Sheet, frames: Iterator[Decoded]) -> None:
+def _write(plan: PreparePlan, sheet: _Sheet, frames: Iterator[Decoded]) -> None:
     """Write a sheet of as many of `frames` as it has pictures."""
     chosen = sheet.chosen
     down = -(-len(chosen) // _ACROSS)
@@ -105,7 +105,7 @@ def _write(plan: Plan, sheet: _Sheet, frames: Iterator[Decoded]) -> None:
     sheet.path.chmod(0o600)
 
 
-def _tile(plan: Plan, clip: Clip, image: Image.Image) -> Image.Image:
+def _tile(plan: PreparePlan, clip: Clip, image: Image.Image) -> Image.Image:
     """Return the frame of `clip` with what is kept outlined, at most _TILE pixels a side."""
     box = clip.crop or (0, 0, *image.size)
     if plan.config.fit == "crop":

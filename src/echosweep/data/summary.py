@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from echosweep.data import SOURCES
 from echosweep.data.duplicates import Twins
 from echosweep.data.patients import ASSUMED, patient_group
-from echosweep.data.plan import Plan
+from echosweep.data.plan import PreparePlan
 from echosweep.data.pseudonyms import identifies
 from echosweep.data.source import MISSING, Clip
 from echosweep.data.splits import DRAWN, Placed, joined_groups
@@ -44,7 +44,7 @@ class Result(NamedTuple):
     twins: Twins = Twins([], [])
 
 
-def summarise(plan: Plan, result: Result) -> dict[str, Any]:
+def summarise(plan: PreparePlan, result: Result) -> dict[str, Any]:
     """Return every decision about a source as JSON: counts, reasons and warnings.
 
     Args:
@@ -111,7 +111,7 @@ def _pairs(clips: Sequence[Clip], pairs: Sequence[tuple[int, int]]) -> list[list
     return [[clips[one].name, clips[other].name] for one, other in pairs]
 
 
-def _not_read(plan: Plan, show: bool) -> list[dict[str, Any]]:
+def _not_read(plan: PreparePlan, show: bool) -> list[dict[str, Any]]:
     """Return the files that are in no video: by ending and reason, with an example."""
     tree, listing = plan.found.tree, plan.found.listing
     used = set(listing.tables)
@@ -137,7 +137,7 @@ def _ending(file: Path, show: bool) -> str:
     return ending if show or (len(ending) <= _LONGEST_ENDING and ending[1:].isalnum()) else "other"
 
 
-def _other_reasons(plan: Plan, files: Sequence[Path]) -> dict[Path, str]:
+def _other_reasons(plan: PreparePlan, files: Sequence[Path]) -> dict[Path, str]:
     """Return the reason why each of `files`, which the kind did not speak of, is not read."""
     by_ending: defaultdict[str, list[Path]] = defaultdict(list)
     for file in files:
@@ -148,7 +148,7 @@ def _other_reasons(plan: Plan, files: Sequence[Path]) -> dict[Path, str]:
     return reasons
 
 
-def _reason(plan: Plan, ending: str, files: Sequence[Path]) -> str:
+def _reason(plan: PreparePlan, ending: str, files: Sequence[Path]) -> str:
     if ending in _TABLES:
         return "table that this kind does not read"
     tree = FileTree(plan.found.tree.root, tuple(files))
@@ -161,7 +161,7 @@ def _reason(plan: Plan, ending: str, files: Sequence[Path]) -> str:
 
 
 def _warnings(
-    plan: Plan, result: Result, counts: Mapping[str, Mapping[str, int | None]]
+    plan: PreparePlan, result: Result, counts: Mapping[str, Mapping[str, int | None]]
 ) -> list[str]:
     """Return what a user has to look at, each with what to do about it."""
     return [
@@ -173,7 +173,7 @@ def _warnings(
     ]
 
 
-def _warn_of_patients(plan: Plan, result: Result) -> list[str]:
+def _warn_of_patients(plan: PreparePlan, result: Result) -> list[str]:
     clips = result.clips
     groups = {patient_group(clip) for clip in clips}
     assumed = sum(not clip.patient_by for clip in clips)
@@ -205,7 +205,7 @@ def _splits_by_tables(clips: Sequence[Clip]) -> bool:
     return all(clip.split and not clip.split_by.startswith("the folders") for clip in clips)
 
 
-def _placeholder(plan: Plan) -> int:
+def _placeholder(plan: PreparePlan) -> int:
     """Return how many videos have a word for no patient as their DICOM identifier."""
     clips = plan.found.listing.clips if plan.config.patient_from == "auto" else ()
     named = [clip.patient for clip in clips if clip.patient_by == "PatientID" and clip.patient]
@@ -213,7 +213,7 @@ def _placeholder(plan: Plan) -> int:
 
 
 def _warn_of_empty_splits(
-    plan: Plan, result: Result, counts: Mapping[str, Mapping[str, int | None]]
+    plan: PreparePlan, result: Result, counts: Mapping[str, Mapping[str, int | None]]
 ) -> list[str]:
     names = [patient_group(clip) for clip in result.clips]
     drawn = {
@@ -259,7 +259,7 @@ def _warn_of_twins(result: Result) -> list[str]:
     return warnings
 
 
-def _warn_of_labels(plan: Plan, result: Result) -> list[str]:
+def _warn_of_labels(plan: PreparePlan, result: Result) -> list[str]:
     labels = sorted({label for clip in result.clips for label in clip.labels if identifies(label)})
     if not labels or plan.hashes:
         return []

@@ -19,7 +19,7 @@ _PADDED = re.compile(r"[+-]?0\d")
 _WHOLE = re.compile(r"(0|[1-9]\d*)(\.0+|,0)")
 
 
-class Row:
+class TableRow:
     """One row of a table; `row["EF"]` is the cell's text, "" where it has no value.
 
     Attributes:
@@ -104,7 +104,7 @@ def is_word(cell: str, decimal_comma: bool = False) -> bool:
     return parse_number(cell, decimal_comma) is None or bool(_PADDED.match(cell))
 
 
-def has_decimal_commas(rows: Iterable[Row], columns: Sequence[str]) -> bool:
+def has_decimal_commas(rows: Iterable[TableRow], columns: Sequence[str]) -> bool:
     """Return whether a table by tabs has numbers as 55,5 and none as 55.5 or, maybe, 1,234."""
     commas = False
     for row in rows:
@@ -144,11 +144,11 @@ class RowMaker:
         self._needed = {name: self._places[name] for name in needed}
         self._short: list[int] = []
 
-    def row(self, record: Record) -> Row:
+    def row(self, record: Record) -> TableRow:
         """Return the row of a record, with what is wrong with it as a whole."""
         cells, problem = record.cells, record.problem
         if len(cells) == self._width and not problem and not self._again:
-            return Row(record.number, cells, self._places)
+            return TableRow(record.number, cells, self._places)
         if any(cells[self._width :]):
             problem = problem or f"has {len(cells)} cells for {self._width} columns"
             cells = cells[: self._width]
@@ -157,7 +157,7 @@ class RowMaker:
             lacking = [name for name, place in self._needed.items() if place >= len(cells)]
             if lacking and not problem:
                 problem = f"ends before column {lacking[0]}"
-        row = Row(record.number, cells, self._places)
+        row = TableRow(record.number, cells, self._places)
         if self._again:
             row, differing = self._without_repeated(row, cells)
             problem = problem or differing
@@ -178,16 +178,16 @@ class RowMaker:
             )
         return notes
 
-    def _without_repeated(self, row: Row, cells: Sequence[str]) -> tuple[Row, str]:
+    def _without_repeated(self, row: TableRow, cells: Sequence[str]) -> tuple[TableRow, str]:
         """Return the row with columns of one name as one, and what is wrong if they differ."""
         values, problem = list(cells), ""
         for name, place in self._again:
-            again = Row(row.number, cells, {name: place})
-            first = Row(row.number, values, self._places)
+            again = TableRow(row.number, cells, {name: place})
+            first = TableRow(row.number, values, self._places)
             if again[name] and not first[name]:
                 values[self._places[name]] = again[name]
             elif again[name] and again[name] != first[name]:
                 problem = (
                     f"has {first[name]!r} and {again[name]!r} in its columns {self._say(name)}"
                 )
-        return Row(row.number, values, self._places), problem
+        return TableRow(row.number, values, self._places), problem

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from echosweep.data.source import Broken
 from echosweep.data.split_words import split_of
-from echosweep.data.table_rows import NUMBERS, Row, column_content, is_word, parse_number
+from echosweep.data.table_rows import NUMBERS, TableRow, column_content, is_word, parse_number
 
 
 class WrongRow(Broken):
@@ -36,7 +36,7 @@ class Table:
 
     path: Path
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     delimiter: str = ","
     decimal_comma: bool = False
     notes: tuple[str, ...] = ()
@@ -58,12 +58,12 @@ class Table:
             for column in self.columns
         }
 
-    def wrong(self, row: Row, column: str, problem: str) -> WrongRow:
+    def wrong(self, row: TableRow, column: str, problem: str) -> WrongRow:
         """Return the error for a cell: "FileList.csv row 3, column EF: 'good' is no number"."""
         where = f"{self.path.name} row {row.number}, column {self.say(column)}"
         return WrongRow(f"{where}: {row.raw(column)!r} {problem}")
 
-    def number(self, row: Row, column: str) -> float | None:
+    def number(self, row: TableRow, column: str) -> float | None:
         """Return the finite number in a cell, None if it has no value; raise WrongRow else.
 
         Args:
@@ -79,7 +79,7 @@ class Table:
             raise self.wrong(row, column, "is no finite number")
         return number
 
-    def split(self, row: Row, column: str = "split") -> str | None:
+    def split(self, row: TableRow, column: str = "split") -> str | None:
         """Return train, val or test; None if the cell has no value; raise WrongRow else.
 
         Args:
@@ -91,7 +91,7 @@ class Table:
             raise self.wrong(row, column, "is not one of train, val, test")
         return split
 
-    def labels(self, row: Row, skip: Collection[str]) -> dict[str, float | str]:
+    def labels(self, row: TableRow, skip: Collection[str]) -> dict[str, float | str]:
         """Return the cells that have a value, those of columns of numbers as numbers.
 
         Text stays as it is, and so do the cells of a column that is mostly text: a hash, 008. An
@@ -110,7 +110,7 @@ class Table:
                 labels[column] = self.number(row, column) or 0.0
         return labels
 
-    def merge(self, rows: Sequence[Row], skip: Collection[str] = ()) -> Row:
+    def merge(self, rows: Sequence[TableRow], skip: Collection[str] = ()) -> TableRow:
         """Return one row for all rows of one file; raise WrongRow if they contradict each other.
 
         Two rows contradict each other where both have a value and the values differ; 55 and 55.0
@@ -133,7 +133,7 @@ class Table:
                     raise self.wrong(row, column, f"differs from {first}, of the same video")
             cells[column] = filled[0].raw(column)
         places = {column: place for place, column in enumerate(cells)}
-        return Row(rows[0].number, tuple(cells.values()), places)
+        return TableRow(rows[0].number, tuple(cells.values()), places)
 
     def _meaning(self, text: str) -> float | str:
         number = parse_number(text, self.decimal_comma)

@@ -14,8 +14,8 @@ from echosweep.data.matching import Named as Named
 from echosweep.data.matching import candidates, clean_name, leaves_folder, naming_notes
 from echosweep.data.matching import match as match
 from echosweep.data.source import MISSING, Guard, Listing
-from echosweep.data.table_rows import Row as Row
 from echosweep.data.table_rows import RowMaker, has_decimal_commas
+from echosweep.data.table_rows import TableRow as TableRow
 from echosweep.data.table_rows import patient_text as patient_text
 from echosweep.data.table_text import cells_of, column_key, name_columns, read_text, records
 from echosweep.data.table_values import Table as Table
@@ -191,7 +191,7 @@ def _printable(columns: Iterable[str]) -> str:
 
 
 def _without_file(
-    table: Table, row: Row, name: str, found: Sequence[Path], folder: Path | None
+    table: Table, row: TableRow, name: str, found: Sequence[Path], folder: Path | None
 ) -> Named:
     if not name:
         return Named(f"{table.path.name} row {row.number}", table.path, (), "names no file")

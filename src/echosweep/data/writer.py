@@ -35,7 +35,7 @@ from echosweep.errors import EchoSweepError
 NAMES = r"journal\.jsonl|checks\.u32|content/(images\.npy|index\.npy|videos\.json|manifest\.json)"
 _HEADER_BYTES = 128  # room for the .npy header, written last: N is not known before
 _SECONDS_BETWEEN_SYNCS = 1.0  # a sync a video would take half the time of small ones
-Row = dict[str, Any]
+JournalRow = dict[str, Any]
 
 
 class StoreWriter:
@@ -66,7 +66,7 @@ class StoreWriter:
         self._images.truncate(_HEADER_BYTES + self.count * self._image_bytes)
         self._images.seek(0, os.SEEK_END)
         self._journal = self._stack.enter_context(folders.open_plain(journal, "a"))
-        self._unsynced: list[Row] = []
+        self._unsynced: list[JournalRow] = []
         self._synced = time.monotonic()
         return self
 
@@ -78,7 +78,7 @@ class StoreWriter:
                 folders.discard(self.out, NAMES)  # nothing to continue, nothing in the way
             self._stack.close()
 
-    def _intact(self, journal: Path) -> Iterator[Row]:
+    def _intact(self, journal: Path) -> Iterator[JournalRow]:
         """Yield the rows up to the first that is damaged, or whose pixels are."""
         self._images.seek(_HEADER_BYTES)
         before = self._begin
@@ -118,7 +118,7 @@ class StoreWriter:
         """Note that the video `name` was left out, and why."""
         self._note({"name": name, "excluded": reason, "frames": []}, b"")
 
-    def _note(self, row: Row, pixels: bytes | memoryview) -> None:
+    def _note(self, row: JournalRow, pixels: bytes | memoryview) -> None:
         before = self.journal[-1]["check"] if self.journal else self._begin
         row["check"] = _check(row, pixels, before)
         self.journal.append(row)
@@ -140,7 +140,7 @@ class StoreWriter:
         return {row["name"]: row["excluded"] for row in self.journal if "excluded" in row}
 
     @property
-    def kept(self) -> list[Row]:
+    def kept(self) -> list[JournalRow]:
         """Return the rows of the videos written so far, each with its `frames`."""
         return [row for row in self.journal if "excluded" not in row]
 
@@ -247,7 +247,7 @@ def write_store(
         return writer.finish(**facts)
 
 
-def _check(row: Row, pixels: bytes | memoryview, before: int) -> int:
+def _check(row: JournalRow, pixels: bytes | memoryview, before: int) -> int:
     """Return the checksum of a row, its video's pixels and, by its checksum, the row before."""
     text = runs.canonical_json({key: value for key, value in row.items() if key != "check"})
     return runs.checksum(pixels, runs.checksum(text.encode(errors="surrogatepass"), before))

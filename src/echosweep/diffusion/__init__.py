@@ -7,11 +7,11 @@ To add a framework, write its functions in `frameworks.py` and name its row here
 
 from collections.abc import Mapping
 
-from echosweep.diffusion.denoiser import Denoiser, Denoises, denoising_loss
+from echosweep.diffusion.denoiser import Denoiser, DenoiserLike, denoising_loss
 from echosweep.diffusion.frameworks import EDM, IDDPM, VE, VP, Framework
 from echosweep.registry import Registry
 
-__all__ = ["FRAMEWORKS", "Denoiser", "Denoises", "Framework", "denoising_loss"]
+__all__ = ["FRAMEWORKS", "Denoiser", "DenoiserLike", "Framework", "denoising_loss"]
 
 FRAMEWORKS: Mapping[str, Framework] = Registry(
     "frameworks",

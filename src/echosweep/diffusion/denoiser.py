@@ -13,7 +13,7 @@ from echosweep.diffusion.frameworks import Framework
 from echosweep.errors import UsageError
 
 
-class Denoises(Protocol):
+class DenoiserLike(Protocol):
     """What a sampler asks of a denoiser; guidance wraps one and is one."""
 
     @property

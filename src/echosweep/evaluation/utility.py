@@ -20,21 +20,21 @@ from echosweep import rng
 from echosweep.data.store import FrameStore, check_comparable
 from echosweep.errors import UsageError
 from echosweep.evaluation.sets import FEW_GROUPS, Interval, Side
-from echosweep.evaluation.utility_scores import Estimate, estimate, fieller, scores, student
-from echosweep.evaluation.utility_task import Label, Task
+from echosweep.evaluation.utility_scores import UtilityEstimate, estimate, fieller, scores, student
+from echosweep.evaluation.utility_task import Label, LabelTask
 
 ARMS = ("real", "generated", "both")
 _LEAST = 16  # pixels: less than a ResNet can halve
 _GAIN = np.array([-1.0, 0, 1])
 
 
-class Trial(NamedTuple):
+class UtilityTrial(NamedTuple):
     """What is compared: as many images of `real` and `generated` to learn from, and the test.
 
     by_teacher: the labels of the generated images are those of a teacher that learnt from `real`.
     """
 
-    task: Task
+    task: LabelTask
     real: Side
     generated: Side
     test: Side
@@ -57,7 +57,7 @@ def set_up(
     test_split: str = "test",
     teacher: bool = False,
     seed: int = 0,
-) -> Trial:
+) -> UtilityTrial:
     """Return the trial of `label`: split "train" of `real` to learn from, `test_split` to test on.
 
     num: images to learn from, of each store, drawn by `seed`; None for as many as the smaller has.
@@ -83,7 +83,7 @@ def set_up(
     n = _number(num, train, generated)
     train, generated = (_draw(side, n, seed) for side in (train, generated))
     _check_classes(train, task, "ask for a larger --num", len(task.classes))
-    return Trial(_scaled(task, train), train, generated, test, by_teacher, tuple(notes))
+    return UtilityTrial(_scaled(task, train), train, generated, test, by_teacher, tuple(notes))
 
 
 def _split(real: FrameStore, test_split: str) -> tuple[Side, Side]:
@@ -101,7 +101,7 @@ def _split(real: FrameStore, test_split: str) -> tuple[Side, Side]:
     return Side(real, rows[0]), Side(real, rows[1])
 
 
-def _find_task(label: str, train: Side, test: Side) -> Task:
+def _find_task(label: str, train: Side, test: Side) -> LabelTask:
     """Return the task of a label: its classes are those that can be both learnt and tested."""
     found = [{v for v in labels_of(side, label) if _is_given(v)} for side in (train, test)]
     where = f"{train.store.path}: label {label!r}"
@@ -118,17 +118,17 @@ def _find_task(label: str, train: Side, test: Side) -> Task:
     if words == {False}:
         if min(map(len, found)) < 2:
             raise UsageError(f"{where} has one value in a whole split; there is nothing to learn")
-        return Task(label)
+        return LabelTask(label)
     classes = tuple(sorted(found[0] & found[1]))
     if len(classes) < 2:
         raise UsageError(
             f"{where} has classes {sorted(found[0])} to learn from and {sorted(found[1])} to test "
             "on; two must be in both: prepare with other --splits or --seed, or more patients"
         )
-    return Task(label, classes)
+    return LabelTask(label, classes)
 
 
-def _usable(side: Side, task: Task, notes: list[str]) -> Side:
+def _usable(side: Side, task: LabelTask, notes: list[str]) -> Side:
     """Return the images of a side whose label belongs to the task; note how many are left out."""
     labels = labels_of(side, task.label)
     kept = [_belongs(value, task) for value in labels]
@@ -143,13 +143,13 @@ def _is_given(value: Label | None) -> bool:
     return value is not None and (isinstance(value, str) or bool(np.isfinite(value)))
 
 
-def _belongs(value: Label | None, task: Task) -> bool:
+def _belongs(value: Label | None, task: LabelTask) -> bool:
     if task.classes:
         return value in task.classes
     return not isinstance(value, str) and _is_given(value)
 
 
-def _check_classes(side: Side, task: Task, fix: str, least: int = 2) -> None:
+def _check_classes(side: Side, task: LabelTask, fix: str, least: int = 2) -> None:
     """Raise UsageError for a side to learn from with fewer than `least` classes, or no image."""
     found = sorted(set(labels_of(side, task.label)))
     if not found or (task.classes and len(found) < least):
@@ -176,7 +176,7 @@ def _draw(side: Side, n: int, seed: int) -> Side:
     return replace(side, rows=np.sort(draw.choice(side.rows, n, replace=False)))
 
 
-def _scaled(task: Task, train: Side) -> Task:
+def _scaled(task: LabelTask, train: Side) -> LabelTask:
     """Return a task for a number with the mean and deviation of the images to learn from."""
     if task.classes:
         return task
@@ -188,7 +188,7 @@ def _scaled(task: Task, train: Side) -> Task:
     return task._replace(centre=float(values.mean()), scale=float(values.std()))
 
 
-def judge(trial: Trial, outputs: NDArray[np.float32]) -> dict[str, Any]:
+def judge(trial: UtilityTrial, outputs: NDArray[np.float32]) -> dict[str, Any]:
     """Return scores, worth and gain as JSON, from networks' outputs for the frames of the test.
 
     outputs: (arms, repeats, n, k), arms as in ARMS. Scores are of videos, by the mean of their
@@ -230,7 +230,7 @@ def judge(trial: Trial, outputs: NDArray[np.float32]) -> dict[str, Any]:
     }
 
 
-def _arm(found: Estimate, arm: int, task: Task) -> dict[str, Any]:
+def _arm(found: UtilityEstimate, arm: int, task: LabelTask) -> dict[str, Any]:
     return {
         "score": float(found.mean[arm]),
         "interval": _interval(found, arm, task),
@@ -238,13 +238,13 @@ def _arm(found: Estimate, arm: int, task: Task) -> dict[str, Any]:
     }
 
 
-def _interval(found: Estimate, arm: int, task: Task) -> Interval | None:
+def _interval(found: UtilityEstimate, arm: int, task: LabelTask) -> Interval | None:
     """Return the interval of an arm's score, cut where no score can be."""
     interval = found.interval(np.eye(len(ARMS))[arm])
     return interval and (max(interval[0], task.least), min(interval[1], 1.0))
 
 
-def _worth(found: Estimate, chance: float) -> dict[str, Any]:
+def _worth(found: UtilityEstimate, chance: float) -> dict[str, Any]:
     if found.cov is None:
         return {"worth": None, "worth_interval": None}
     order = [1, 0]  # generated over real
@@ -254,7 +254,7 @@ def _worth(found: Estimate, chance: float) -> dict[str, Any]:
     return {"worth": worth, "worth_interval": interval}
 
 
-def _notes(trial: Trial, found: Estimate) -> Iterator[str]:
+def _notes(trial: UtilityTrial, found: UtilityEstimate) -> Iterator[str]:
     task, chance = trial.task, trial.task.chance
     yield from trial.notes
     if trial.by_teacher:

@@ -18,7 +18,7 @@ from echosweep import rng, runs
 from echosweep.evaluation import CLASSIFIERS, fit_files
 from echosweep.evaluation.classify import FitSettings, as_tensor, fit, predict
 from echosweep.evaluation.sets import Side
-from echosweep.evaluation.utility import Trial, labels_of
+from echosweep.evaluation.utility import UtilityTrial, labels_of
 from echosweep.progress import Progress, silent
 
 _VERSION = 1  # of the procedure: outputs of another one are not taken for these
@@ -32,7 +32,7 @@ class Fits:
     classifier: a key of CLASSIFIERS. settings: its seed is that of all repeats.
     """
 
-    trial: Trial
+    trial: UtilityTrial
     folder: Path
     classifier: str
     settings: FitSettings

@@ -68,7 +68,7 @@ def scores(gains: Gains) -> Numbers:
     return found
 
 
-class Estimate(NamedTuple):
+class UtilityEstimate(NamedTuple):
     """Scores (arms, repeats); the covariance of their means over repeats (arms, arms), and df.
 
     cov is None, and there are no intervals, where a class has one patient only.
@@ -93,7 +93,7 @@ class Estimate(NamedTuple):
         return value - half, value + half
 
 
-def estimate(gains: Gains, groups: Ints) -> Estimate:
+def estimate(gains: Gains, groups: Ints) -> UtilityEstimate:
     """Return the scores of arms and how they vary over patients and repeats.
 
     groups: (V,) in 0..G-1, the patient of each test video. The variance is the jackknife's over
@@ -113,14 +113,14 @@ def estimate(gains: Gains, groups: Ints) -> Estimate:
     found, repeats = ratios.mean(axis=2), ratios.shape[1]
     patients = (size > 0).sum(axis=0)
     if patients.min() < 2:
-        return Estimate(found, None, 0)
+        return UtilityEstimate(found, None, 0)
     without = ((whole[:, :, None] - gained) / (size.sum(axis=0) - size)).mean(axis=(1, 3))
     moved = without - without.mean(axis=1, keepdims=True)
     cov = (count - 1) / count * moved @ moved.T
     if repeats > 1:
         cov += np.cov(found) / repeats
     one_more = ratios.mean(axis=1) / (patients + 1) / strata
-    return Estimate(found, cov + np.diag((one_more**2).sum(axis=1)), int(patients.min()) - 1)
+    return UtilityEstimate(found, cov + np.diag((one_more**2).sum(axis=1)), int(patients.min()) - 1)
 
 
 def student(df: int, level: float = 0.95) -> float:

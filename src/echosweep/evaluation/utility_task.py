@@ -26,7 +26,7 @@ from echosweep.evaluation.utility_scores import (
 Label = float | str
 
 
-class Task(NamedTuple):
+class LabelTask(NamedTuple):
     """The label `label`: one of `classes`, or, where there are none, a number.
 
     A number is learnt as (value - centre) / scale, by mean and deviation of real training images.

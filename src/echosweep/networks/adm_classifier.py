@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from echosweep.errors import EchoSweepError
 from echosweep.networks.adm_unet import ADM, AdmEmbedding
 from echosweep.networks.blocks import Attention, Block
-from echosweep.networks.unet import Encoder, Plan
+from echosweep.networks.unet import Encoder, LevelPlan
 
 # What the layers of a block, and of its attention, are called in the file.
 _BLOCK = {
@@ -45,7 +45,7 @@ class AdmClassifier(nn.Module):
         widths = [model_channels * mult for mult in channel_mult]
         self.channels, self.levels = widths[-1], len(widths)
         self.embedding = AdmEmbedding(model_channels, 0, ADM)
-        plan = Plan.make(widths[0], widths, num_blocks, attention_factors)
+        plan = LevelPlan.make(widths[0], widths, num_blocks, attention_factors)
         self.encoder = Encoder(3, self.embedding.channels, plan, ADM)
         self.middle = nn.ModuleList(
             Block(self.channels, self.channels, self.embedding.channels, ADM, attention=attention)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from echosweep.networks.blocks import PositionalFrequencies, Style, init_fan_in
-from echosweep.networks.unet import Embedding, Plan, UNet
+from echosweep.networks.unet import Embedding, LevelPlan, UNet
 
 ADM = Style(
     adaptive_scale=True,
@@ -67,6 +67,6 @@ def adm(
     """
     style = dataclasses.replace(ADM, dropout=dropout, num_heads=num_heads)
     widths = [model_channels * mult for mult in channel_mult]
-    plan = Plan.make(widths[0] if widths else 0, widths, num_blocks, attention_factors)
+    plan = LevelPlan.make(widths[0] if widths else 0, widths, num_blocks, attention_factors)
     embedding = AdmEmbedding(model_channels, label_dim, style)
     return UNet(resolution, in_channels, out_channels, embedding, plan, style, "every")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from echosweep.networks.adm_unet import ADM, AdmEmbedding
 from echosweep.networks.blocks import Block, Style
-from echosweep.networks.unet import Embedding, Encoder, Plan, UNet
+from echosweep.networks.unet import Embedding, Encoder, LevelPlan, UNet
 
 _HEAD_CHANNELS = 64  # of an attention head
 
@@ -90,7 +90,7 @@ class Head(nn.Module):
         heads = max(1, width // _HEAD_CHANNELS)
         style = dataclasses.replace(ADM, dropout=dropout, num_heads=heads)
         self.embedding: Embedding = AdmEmbedding(width, 0, style)
-        plan = Plan(width, (width,), num_blocks, attention=(True,))
+        plan = LevelPlan(width, (width,), num_blocks, attention=(True,))
         self.encoder = Encoder(channels, self.embedding.channels, plan, style)
         middle = (True, False)
         self.middle = nn.ModuleList(

@@ -19,7 +19,7 @@ from echosweep.networks.blocks import (
     Style,
     init_xavier,
 )
-from echosweep.networks.unet import Embedding, Plan, UNet
+from echosweep.networks.unet import Embedding, LevelPlan, UNet
 
 SONG = Style(
     adaptive_scale=False,
@@ -75,7 +75,7 @@ def ddpmpp(
     frequencies = PositionalFrequencies(model_channels, endpoint=True)
     embedding = SongEmbedding(frequencies, model_channels, model_channels, label_dim, style)
     widths = [model_channels * mult for mult in channel_mult]
-    plan = Plan.make(model_channels, widths, num_blocks, attention_factors)
+    plan = LevelPlan.make(model_channels, widths, num_blocks, attention_factors)
     return UNet(resolution, in_channels, out_channels, embedding, plan, style, "last")
 
 
@@ -99,7 +99,7 @@ def ncsnpp(
     frequencies = FourierFrequencies(2 * model_channels)
     embedding = SongEmbedding(frequencies, 2 * model_channels, model_channels, label_dim, style)
     widths = [model_channels * mult for mult in channel_mult]
-    plan = Plan.make(model_channels, widths, num_blocks, attention_factors)
+    plan = LevelPlan.make(model_channels, widths, num_blocks, attention_factors)
     return UNet(
         resolution, in_channels, out_channels, embedding, plan, style, "last", residual_input=True
     )

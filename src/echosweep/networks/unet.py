@@ -17,7 +17,7 @@ from echosweep.errors import UsageError
 from echosweep.networks.blocks import Attention, Block, Resample, Style
 
 
-class Plan(NamedTuple):
+class LevelPlan(NamedTuple):
     """The shape of a U-Net: `stem` channels, then a width, blocks and maybe attention per level."""
 
     stem: int
@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     @classmethod
     def make(
         cls, stem: int, widths: Sequence[int], num_blocks: int, attention_factors: Sequence[int]
-    ) -> "Plan":
+    ) -> "LevelPlan":
         """Return the plan; raise `UsageError` for no levels or blocks, or an unknown factor."""
         if min(stem, num_blocks, *widths, len(widths)) < 1:
             raise UsageError(
@@ -103,7 +103,7 @@ class Encoder(nn.Module):
     """From an image to its features at every level, the last being the deepest."""
 
     def __init__(
-        self, c_in: int, c_emb: int, plan: Plan, style: Style, residual_input: bool = False
+        self, c_in: int, c_emb: int, plan: LevelPlan, style: Style, residual_input: bool = False
     ):
         super().__init__()
         self.stem = style.conv(c_in, plan.stem)
@@ -189,7 +189,7 @@ class UNet(nn.Module):
         in_channels: int,
         out_channels: int,
         embedding: Embedding,
-        plan: Plan,
+        plan: LevelPlan,
         style: Style,
         decoder_attention: Literal["every", "last"],
         residual_input: bool = False,

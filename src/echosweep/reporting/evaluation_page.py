@@ -28,7 +28,7 @@ _SIDES = ("generated", "reference")
 _REDRAWN = ("real", "generated")
 
 
-class Pictures(NamedTuple):
+class EvaluationPictures(NamedTuple):
     """Images (n, H, W[, 3]) that the page shows.
 
     near_generated[i] and near_reference[i] are the pairs that lie nearest by features.
@@ -40,7 +40,7 @@ class Pictures(NamedTuple):
     near_reference: Images | None = None
 
 
-class Row(NamedTuple):
+class MetricRow(NamedTuple):
     """A line of a table of metrics."""
 
     name: str
@@ -49,7 +49,7 @@ class Row(NamedTuple):
     meaning: Meaning
 
 
-def write_report(folder: Path, record: Mapping[str, Any], pictures: Pictures) -> None:
+def write_report(folder: Path, record: Mapping[str, Any], pictures: EvaluationPictures) -> None:
     """Write evaluation.json and evaluation.html to `folder`.
 
     record: what `commands.evaluate` returns; sections of what it lacks are left out.
@@ -72,12 +72,12 @@ def write_report(folder: Path, record: Mapping[str, Any], pictures: Pictures) ->
     )
 
 
-def metric_tables(record: Mapping[str, Any]) -> dict[str, list[Row]]:
+def metric_tables(record: Mapping[str, Any]) -> dict[str, list[MetricRow]]:
     """Return the rows of the table of all metrics by extractor; noise and echo have their own."""
     intervals = record.get("intervals", {})
     tables = {
         label: [
-            Row(name, value, intervals.get(label, {}).get(name), meaning(name))
+            MetricRow(name, value, intervals.get(label, {}).get(name), meaning(name))
             for name, value in values.items()
             if meaning(name).section == "metrics"
         ]
@@ -162,7 +162,7 @@ def _noise(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _sheets(pictures: Pictures) -> list[dict[str, Any]]:
+def _sheets(pictures: EvaluationPictures) -> list[dict[str, Any]]:
     """Return the contact sheets, real images first."""
     sides = (("real", pictures.reference), ("generated", pictures.generated))
     return [
@@ -177,7 +177,7 @@ def _sheet(images: Images) -> Image.Image:
     return contact_sheet(images, max(fitting, default=1), zoom)
 
 
-def _pairs(pictures: Pictures) -> list[str]:
+def _pairs(pictures: EvaluationPictures) -> list[str]:
     """Return each nearest pair as a picture: generated, real."""
     if pictures.near_generated is None or pictures.near_reference is None:
         return []
@@ -204,7 +204,7 @@ def _echo(record: Mapping[str, Any]) -> dict[str, Any] | None:
             if any(f"{name}_{side}" in values for side in _SIDES)
         ],
         "distances": [
-            (Row(name, *cell(name), row), values.get(f"{name}_floor"))
+            (MetricRow(name, *cell(name), row), values.get(f"{name}_floor"))
             for name, row in known.items()
             if name in values or f"{name}_floor" in values
         ],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from echosweep.reporting.page import MISSING, interval, number
 from echosweep.reporting.shift_figures import NAMES
-from echosweep.reporting.study_tables import Row, ShiftRow
+from echosweep.reporting.study_tables import ShiftRow, StudyRow
 from echosweep.text import printable
 
 _ESCAPED = {
@@ -24,7 +24,7 @@ def escape(text: str) -> str:
     return "".join(_ESCAPED.get(char, char) for char in printable(text))
 
 
-def latex_table1(rows: Sequence[Row]) -> str:
+def latex_table1(rows: Sequence[StudyRow]) -> str:
     """Return networks and frameworks with their distances and costs; what was chosen is bold."""
     metrics = ", ".join(dict.fromkeys(row.metric for row in rows))
     head = [
@@ -69,7 +69,7 @@ def _line(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: StudyRow) -> list[str]:
     distance = escape(number(row.distance))
     millions = None if row.parameters is None else row.parameters / 1e6
     numbers = (row.kimg, millions, row.hours, row.train_images_per_second)

@@ -26,7 +26,7 @@ _ANSWERS = {
 }
 
 
-class Pictures(NamedTuple):
+class ShiftPictures(NamedTuple):
     """What the page shows beside numbers.
 
     maps: by column and classifier, slope, on_generated and on_reference (H, W). best: the
@@ -40,7 +40,7 @@ class Pictures(NamedTuple):
     reference: tuple[Images, Images]
 
 
-def write_shift_page(path: Path, record: Mapping[str, Any], pictures: Pictures) -> None:
+def write_shift_page(path: Path, record: Mapping[str, Any], pictures: ShiftPictures) -> None:
     """Write the page of a shift record, as `commands.shift` makes it, to `path`."""
     final = "guided" if "guided" in record["table"] else "generated"
     write_page(
@@ -79,7 +79,7 @@ def _findings(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _sheets(pictures: Pictures) -> Iterator[dict[str, Any]]:
+def _sheets(pictures: ShiftPictures) -> Iterator[dict[str, Any]]:
     """Yield a contact sheet of each kind of example."""
     kinds = {
         "Generated, most surely told": pictures.generated[0],

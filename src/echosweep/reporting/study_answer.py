@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from echosweep.reporting.evaluation_page import metric_tables
 from echosweep.reporting.page import number, provenance
 from echosweep.reporting.study_records import Paper, Record, Study, paper
-from echosweep.reporting.study_tables import Row, stage_rows, trial_rows, weights
+from echosweep.reporting.study_tables import StudyRow, stage_rows, trial_rows, weights
 
 _GUIDED = {
     None: "without guidance",
@@ -19,7 +19,7 @@ _GUIDED = {
 }
 
 
-class Side(NamedTuple):
+class AnswerSide(NamedTuple):
     """The winner, or the same without guidance, on fresh seeds and patients that chose nothing."""
 
     metric: str
@@ -32,7 +32,7 @@ class Side(NamedTuple):
     copies: Record
 
 
-class Step(NamedTuple):
+class AnswerStep(NamedTuple):
     """What a search kept, and how far its best was from the real images that choose.
 
     inside: of `others`, trials of the whole budget, as many lie in the interval of what was kept;
@@ -58,8 +58,8 @@ class Answer(NamedTuple):
     """
 
     title: str
-    winner: Side
-    control: Side | None
+    winner: AnswerSide
+    control: AnswerSide | None
     guided: str
     measure: Record
     groups: int | None
@@ -166,7 +166,7 @@ def cost(measure: Record) -> dict[str, str]:
     }
 
 
-def steps(study: Study) -> Iterator[Step]:
+def steps(study: Study) -> Iterator[AnswerStep]:
     """Yield what each search kept, in the order of the searches."""
     for stage in study.stages:
         whole = [row for row in stage_rows(study, stage) if row.distance is not None]
@@ -174,7 +174,7 @@ def steps(study: Study) -> Iterator[Step]:
         kept = [row for row in whole if row.chosen]
         if kept:
             best, others = kept[0], [row for row in whole if not row.chosen]
-            yield Step(
+            yield AnswerStep(
                 stage["name"],
                 "; ".join(row.label for row in kept),
                 best.metric,
@@ -186,14 +186,14 @@ def steps(study: Study) -> Iterator[Step]:
             )
 
 
-def _inside(best: Row, others: Sequence[Row]) -> int | None:
+def _inside(best: StudyRow, others: Sequence[StudyRow]) -> int | None:
     if best.interval is None:
         return None
     low, high = best.interval
     return sum(low <= (row.distance or 0) <= high for row in others)
 
 
-def best_so_far(study: Study) -> Row | None:
+def best_so_far(study: Study) -> StudyRow | None:
     """Return the best trial of the last search that has one, on its largest budget."""
     for stage in reversed(study.stages):
         known = [row for row in stage_rows(study, stage) if row.distance is not None]
@@ -202,7 +202,7 @@ def best_so_far(study: Study) -> Row | None:
     return None
 
 
-def title_of(study: Study, answer: Answer | None, best: Row | None) -> str:
+def title_of(study: Study, answer: Answer | None, best: StudyRow | None) -> str:
     """Return the winner in words, or what is the best so far."""
     if answer:
         return answer.title
@@ -212,7 +212,7 @@ def title_of(study: Study, answer: Answer | None, best: Row | None) -> str:
 
 
 def _beside_paper(
-    known: Paper | None, winner: Side, control: Side | None
+    known: Paper | None, winner: AnswerSide, control: AnswerSide | None
 ) -> Iterator[tuple[str, float | None, float | None, float | None]]:
     """Yield FIDs beside those of the paper; nothing where none may stand there."""
     if known is None or known.unguided is None:
@@ -223,11 +223,11 @@ def _beside_paper(
         yield "FID with guidance", winner.distance, winner.as_published, known.guided
 
 
-def _side(record: Record) -> Side:
+def _side(record: Record) -> AnswerSide:
     measure = record["measure"]
     values = measure["values"]
     found = measure.get("intervals", {}).get("fd")
-    return Side(
+    return AnswerSide(
         measure["metric"],
         values["fd"],
         (found[0], found[1]) if found else None,
@@ -244,7 +244,7 @@ def _unguided(study: Study) -> str:
     return "Guidance was tried: on the images that choose, none was better." if tried else ""
 
 
-def _compared(winner: Side, control: Side) -> str:
+def _compared(winner: AnswerSide, control: AnswerSide) -> str:
     """Return what can be said of guidance: the two intervals are of the same real images."""
     if winner.distance >= control.distance:
         return (

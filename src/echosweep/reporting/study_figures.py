@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from echosweep.reporting.study_tables import Row, is_control, line_of
+from echosweep.reporting.study_tables import StudyRow, is_control, line_of
 
 # Told apart in print and by all eyes, by shape too.
 _STYLES = (
@@ -22,7 +22,7 @@ _KINDS = {"discriminator": _STYLES[2], "autoguidance": _STYLES[1]}
 _CHOSEN = "#111111"
 
 
-def plot_nfe(rows: Sequence[Row]) -> Figure:
+def plot_nfe(rows: Sequence[StudyRow]) -> Figure:
     """Return distance against NFE, a line each network, framework and sampler.
 
     rows: `sampler_rows`, in their order. The band is the floor, as the trials measured it.
@@ -37,7 +37,7 @@ def plot_nfe(rows: Sequence[Row]) -> Figure:
     return _finished(figure, axes, known)
 
 
-def plot_training(rows: Sequence[Row]) -> Figure:
+def plot_training(rows: Sequence[StudyRow]) -> Figure:
     """Return distance against images seen in training, a line each length of the average.
 
     Where more lengths than times were tried, against the length: a line each time.
@@ -56,7 +56,7 @@ def plot_training(rows: Sequence[Row]) -> Figure:
     return _finished(figure, axes, known)
 
 
-def plot_guidance(rows: Sequence[Row]) -> Figure:
+def plot_guidance(rows: Sequence[StudyRow]) -> Figure:
     """Return distance against the weight w1 (times its scale) of each kind of guidance.
 
     rows: `guidance_rows`. The line is what the same model does without guidance.
@@ -85,7 +85,7 @@ def _style(i: int) -> tuple[str, str]:
 
 
 def _plot(
-    axes: Axes, rows: Sequence[Row], x: str, style: tuple[str, str], line: str, name: str
+    axes: Axes, rows: Sequence[StudyRow], x: str, style: tuple[str, str], line: str, name: str
 ) -> None:
     """Draw points, joined by `line`, with their intervals."""
     colour, marker = style
@@ -97,7 +97,7 @@ def _plot(
             axes.plot([at, at], row.interval, color=colour, lw=1.2, alpha=0.55, zorder=1)
 
 
-def _mark(axes: Axes, rows: Sequence[Row], x: str) -> None:
+def _mark(axes: Axes, rows: Sequence[StudyRow], x: str) -> None:
     """Put a ring around what was chosen, and say where it lies."""
     marked = [row for row in rows if row.chosen]
     if marked:
@@ -107,7 +107,7 @@ def _mark(axes: Axes, rows: Sequence[Row], x: str) -> None:
         axes.plot(xs, [_value(row, "distance") for row in marked], "o", label=label, **ring)
 
 
-def _value(row: Row, name: str) -> float:
+def _value(row: StudyRow, name: str) -> float:
     """Return a number of a row, or of what figures alone show: weight, length."""
     match name:
         case "weight":
@@ -117,7 +117,7 @@ def _value(row: Row, name: str) -> float:
     return float(getattr(row, name))
 
 
-def _floor(axes: Axes, rows: Sequence[Row]) -> None:
+def _floor(axes: Axes, rows: Sequence[StudyRow]) -> None:
     """Draw the floor: one line where the trials agree on it, else the band that they span."""
     values = [row.floor for row in rows if row.floor is not None]
     if values:
@@ -125,7 +125,7 @@ def _floor(axes: Axes, rows: Sequence[Row]) -> None:
         axes.axhline(min(values), color="#0072b2", lw=1, ls="--", label="floor: real against real")
 
 
-def _finished(figure: Figure, axes: Axes, rows: Sequence[Row]) -> Figure:
+def _finished(figure: Figure, axes: Axes, rows: Sequence[StudyRow]) -> Figure:
     metrics = dict.fromkeys(row.metric for row in rows)
     axes.set(ylabel=f"{', '.join(metrics)} (lower is better)")
     axes.grid(alpha=0.3)

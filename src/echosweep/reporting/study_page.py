@@ -30,7 +30,7 @@ from echosweep.reporting.study_answer import (
 )
 from echosweep.reporting.study_figures import plot_guidance, plot_nfe, plot_training
 from echosweep.reporting.study_records import Paper, Record, Study, missing, paper
-from echosweep.reporting.study_tables import Row, stage_rows
+from echosweep.reporting.study_tables import StudyRow, stage_rows
 
 Images = NDArray[np.uint8]
 PAGE = "study.html"
@@ -129,12 +129,12 @@ def _content(study: Study, drawn: Mapping[str, Figure]) -> dict[str, Any]:
     }
 
 
-def metric_of(rows: Sequence[Row]) -> str:
+def metric_of(rows: Sequence[StudyRow]) -> str:
     """Return the exact name of what the rows are judged by."""
     return ", ".join(dict.fromkeys(row.metric for row in rows if row.metric)) or "Distance"
 
 
-def fate(row: Row) -> str:
+def fate(row: StudyRow) -> str:
     """Return what became of a trial, in words."""
     if row.state != "complete":
         return row.state

@@ -14,7 +14,7 @@ from echosweep.reporting.study_records import Record, Study, chosen, of_role, sc
 from echosweep.text import cell
 
 
-class Row(NamedTuple):
+class StudyRow(NamedTuple):
     """A trial: what it was, what it cost and how far its images are from real ones.
 
     share: of the stage's training budget. distance, low, high, floor: what the search is judged by,
@@ -95,17 +95,17 @@ SAMPLED = ("network", "framework", "sampler", "steps", "nfe", "sample_images_per
 GUIDED = ("guidance", "w1", "w2", "scale", "boost", "weighting", "epoch", "weak", "nfe")
 
 
-def trial_rows(study: Study) -> list[Row]:
+def trial_rows(study: Study) -> list[StudyRow]:
     """Return a row of every trial of every stage, in their order."""
     return [row for stage in study.stages for row in stage_rows(study, stage)]
 
 
-def stage_rows(study: Study, stage: Record) -> list[Row]:
+def stage_rows(study: Study, stage: Record) -> list[StudyRow]:
     """Return a row of every trial of a stage."""
     return [_row(stage, trial, study.results.get(trial["signature"])) for trial in trials_of(stage)]
 
 
-def table1(study: Study) -> list[Row]:
+def table1(study: Study) -> list[StudyRow]:
     """Return the last trial of each network and framework, the paper's Table 1: best first.
 
     Those of the whole budget come before those that were stopped, which have seen fewer images.
@@ -114,37 +114,37 @@ def table1(study: Study) -> list[Row]:
     return sorted(rows, key=lambda row: (-row.share, row.distance is None, row.distance or 0))
 
 
-def sampler_rows(study: Study) -> list[Row]:
+def sampler_rows(study: Study) -> list[StudyRow]:
     """Return the trials of samplers and steps, by network, framework, sampler, then NFE."""
     rows = _of(study, "sampler")
     return sorted(rows, key=lambda row: (*line_of(row), row.nfe is None, row.nfe or 0))
 
 
-def training_rows(study: Study) -> list[Row]:
+def training_rows(study: Study) -> list[StudyRow]:
     """Return the trials of how long to train and to average."""
     rows = _of(study, "training")
     return sorted(rows, key=lambda row: (row.kimg is None, row.kimg or 0, row.ema or 0))
 
 
-def guidance_rows(study: Study) -> list[Row]:
+def guidance_rows(study: Study) -> list[StudyRow]:
     """Return the trials of guidance: those without any first, then from the best on.
 
     What one stage kept and the next measured against is one row, as the last stage saw it.
     """
 
-    def order(row: Row) -> tuple[bool, bool, float]:
+    def order(row: StudyRow) -> tuple[bool, bool, float]:
         return not is_control(row), row.distance is None, row.distance or 0
 
     rows = {row.signature: row for row in _of(study, "guidance")}
     return sorted(rows.values(), key=order)
 
 
-def is_control(row: Row) -> bool:
+def is_control(row: StudyRow) -> bool:
     """Say whether a trial was measured without guidance."""
     return row.distance is not None and row.guidance is None
 
 
-def line_of(row: Row) -> tuple[str, str, str]:
+def line_of(row: StudyRow) -> tuple[str, str, str]:
     """Return what makes trials points of one line against NFE."""
     return row.network or "", row.framework or "", row.sampler or ""
 
@@ -197,7 +197,7 @@ def tables(study: Study) -> dict[str, str]:
         "guidance.csv": write_csv(guidance_rows(study), (*_CELL, *GUIDED, *_COUNTS)),
         "table2.csv": write_csv(table2(study.result_of("shift")), ShiftRow._fields),
         "floors.csv": write_csv(floors(study.result_of("floor")), FloorRow._fields),
-        "trials.csv": write_csv(trial_rows(study), Row._fields),
+        "trials.csv": write_csv(trial_rows(study), StudyRow._fields),
     }
 
 
@@ -210,11 +210,11 @@ def write_csv(rows: Sequence[NamedTuple], columns: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def _of(study: Study, wanted: Any) -> list[Row]:
+def _of(study: Study, wanted: Any) -> list[StudyRow]:
     return [row for stage in of_role(study, wanted) for row in stage_rows(study, stage)]
 
 
-def _last_rounds(study: Study, stage: Record) -> Iterator[Row]:
+def _last_rounds(study: Study, stage: Record) -> Iterator[StudyRow]:
     """Yield the rows of trials whose changes were not tried again on a larger budget."""
     last = {_changes(trial): trial["round"] for trial in trials_of(stage)}
     rows = stage_rows(study, stage)
@@ -227,12 +227,12 @@ def _changes(trial: Record) -> str:
     return runs.canonical_json(trial["changes"])
 
 
-def _row(stage: Record, trial: Record, result: Record | None) -> Row:
+def _row(stage: Record, trial: Record, result: Record | None) -> StudyRow:
     """Return the row of a trial; without a result, what its changes say."""
     candidate = result["candidate"] if result else _nested(trial.get("changes", {}))
     train, sample = candidate.get("train", {}), candidate.get("sample", {})
     guided = sample.get("guidance")
-    return Row(
+    return StudyRow(
         stage=stage["name"],
         signature=trial["signature"],
         label=trial["label"],

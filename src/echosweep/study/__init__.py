@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 
 from echosweep.config import FloorOptions, ShiftOptions
 from echosweep.registry import Registry
-from echosweep.study.backends import Backend, Settings
+from echosweep.study.backends import Backend, BackendSettings
 from echosweep.study.backends.local import Local
 from echosweep.study.backends.ray import Ray
 from echosweep.study.backends.slurm import Slurm
 from echosweep.study.stages import (
     FinalOptions,
     SearchOptions,
-    Stage,
+    StageKind,
     final,
     floor,
     search,
@@ -26,11 +26,11 @@ from echosweep.study.stages import (
 )
 from echosweep.study.strategies import Strategy, grid, halving, tpe
 
-STAGES: dict[str, Stage] = {
-    "search": Stage(SearchOptions, search),
-    "floor": Stage(FloorOptions, floor),
-    "shift": Stage(ShiftOptions, shift),
-    "final": Stage(FinalOptions, final),
+STAGES: dict[str, StageKind] = {
+    "search": StageKind(SearchOptions, search),
+    "floor": StageKind(FloorOptions, floor),
+    "shift": StageKind(ShiftOptions, shift),
+    "final": StageKind(FinalOptions, final),
 }
 
 STRATEGIES: Mapping[str, Strategy] = Registry(
@@ -42,7 +42,7 @@ STRATEGIES: Mapping[str, Strategy] = Registry(
     },
 )
 
-BACKENDS: Mapping[str, Callable[[Settings], Backend]] = Registry(
+BACKENDS: Mapping[str, Callable[[BackendSettings], Backend]] = Registry(
     "backends",
     {
         "local": Local,

@@ -61,7 +61,7 @@ class Drawn(NamedTuple):
     metrics: tuple[str, ...]
 
 
-class Guide(NamedTuple):
+class GuidedBy(NamedTuple):
     """What guided: a discriminator that learned images from `seed` on, or a weaker self."""
 
     seed: int
@@ -87,7 +87,7 @@ def by_hand(
     features: FeatureConfig,
     drawn: Drawn,
     kimg: float,
-    guide: Guide | None,
+    guide: GuidedBy | None,
 ) -> list[str]:
     """Return the lines that make and measure a candidate anew; DATA and names are stand-ins.
 

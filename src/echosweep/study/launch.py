@@ -23,7 +23,7 @@ from echosweep.places import check_no_way_out
 from echosweep.progress import Show, hidden
 from echosweep.reporting.study_checks import read_facts
 from echosweep.study import BACKENDS
-from echosweep.study.backends import Settings
+from echosweep.study.backends import BackendSettings
 from echosweep.study.checks import check, check_copies_can_be_sought
 from echosweep.study.ledger import Ledger
 from echosweep.study.plan import check_disk, count_images, plan, print_plan
@@ -121,10 +121,10 @@ def _in_full(stage: StageEntry) -> dict[str, Any]:
     return stage.model_dump() | ({"strategy": "grid"} if halved else {})
 
 
-def _settings(recipe: Recipe, options: StudyOptions) -> Settings:
+def _settings(recipe: Recipe, options: StudyOptions) -> BackendSettings:
     pairs = (option.partition("=") for option in options.slurm)
     slurm = tuple((name, value) for name, _, value in pairs)
-    return Settings(options.workers, recipe.gpus, options.address, slurm)
+    return BackendSettings(options.workers, recipe.gpus, options.address, slurm)
 
 
 def _check_place(out: Path, recipe: Recipe, data: str | Path | None) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import optuna
     import sqlalchemy
 
-Row = Mapping[str, Any]
+SearchRow = Mapping[str, Any]
 
 _URLS = "postgresql://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE or sqlite:///FILE"
 _DRIVERS = {  # modules that speak to a database, and the package of the first
@@ -54,7 +54,7 @@ class Ledger:
         except EchoSweepError as error:
             raise UsageError(str(error)) from None
 
-    def write(self, stage: str, space: Space, rows: Sequence[Row]) -> None:
+    def write(self, stage: str, space: Space, rows: Sequence[SearchRow]) -> None:
         """Make the study NAME/STAGE hold exactly one trial per signature in `rows`.
 
         Optuna changes no finished trial, so where anything differs all of them are written again.
@@ -226,7 +226,7 @@ class _NoLock:
         pass
 
 
-def _frozen(space: Space, row: Row) -> "optuna.trial.FrozenTrial":
+def _frozen(space: Space, row: SearchRow) -> "optuna.trial.FrozenTrial":
     """Return a row as Optuna's trial. A complete one without a finite score failed."""
     from optuna.trial import TrialState, create_trial
 

@@ -25,23 +25,23 @@ from echosweep.errors import UsageError
 from echosweep.progress import Show, hidden
 from echosweep.streams import console, table
 from echosweep.study import STAGES
-from echosweep.study.backends import Settings, local
+from echosweep.study.backends import BackendSettings, local
 from echosweep.study.candidate import Candidate
 from echosweep.study.checks import check, check_copies_can_be_sought
 from echosweep.study.recipe import Recipe
-from echosweep.study.stages import Bench
+from echosweep.study.stages import StageContext
 from echosweep.study.status_table import duration
 from echosweep.study.trial import Trial
 
 if TYPE_CHECKING:
-    from echosweep.study.bill import Bill
-    from echosweep.study.costs import Data, Meter
+    from echosweep.study.timings import Data, Timings
+    from echosweep.study.trial_costs import TrialCosts
 
 _SHARES = (0.75, 0.125, 0.125)  # of train, val and test in data that a recipe makes
 _LINES = 40  # trials printed of a stage
 
 
-class Step(NamedTuple):
+class PlannedTrial(NamedTuple):
     """A trial of a rehearsal: its round in the study, and whether it hangs on a choice before."""
 
     trial: Trial
@@ -50,15 +50,15 @@ class Step(NamedTuple):
     assumed: bool
 
 
-class Act(NamedTuple):
+class PlannedStage(NamedTuple):
     """A stage of a rehearsal."""
 
     name: str
     kind: str
-    steps: list[Step]
+    steps: list[PlannedTrial]
 
 
-def rehearse(recipe: Recipe) -> list[Act]:
+def plan_trials(recipe: Recipe) -> list[PlannedStage]:
     """Return every stage with the trials that it asks for, where the first always win.
 
     Raises UsageError for what no study can run.
@@ -68,8 +68,8 @@ def rehearse(recipe: Recipe) -> list[Act]:
     for entry in recipe.stages:
         rehearsal.begin()
         run = STAGES[entry.stage].run
-        candidates = run(options[entry.name], candidates, rehearsal.bench).candidates
-        acts.append(Act(entry.name, entry.stage, rehearsal.steps))
+        candidates = run(options[entry.name], candidates, rehearsal.context).candidates
+        acts.append(PlannedStage(entry.name, entry.stage, rehearsal.steps))
     return acts
 
 
@@ -77,8 +77,8 @@ class _Rehearsal:
     """Takes note of what stages ask for, and answers with scores that fall from round to round."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.bench = Bench(recipe, self._do, lambda signature: None, self._note)
-        self.steps: list[Step] = []
+        self.context = StageContext(recipe, self._do, lambda signature: None, self._note)
+        self.steps: list[PlannedTrial] = []
         self._labels: dict[str, str] = {}
         self._rounds, self._asked = 0, set[str]()
 
@@ -92,11 +92,11 @@ class _Rehearsal:
         for trial in trials:
             assumed = chosen and trial.task != "floor"
             label = self._labels[trial.signature]
-            self.steps.append(Step(trial, label, self._rounds, assumed))
+            self.steps.append(PlannedTrial(trial, label, self._rounds, assumed))
         self._asked |= {trial.signature for trial in trials if trial.task == "measure"}
         self._rounds += 1
         # A later round beats an earlier one: so the baseline loses, and guidance is counted.
-        score = {self.bench.recipe.select.score: -float(self._rounds)}
+        score = {self.context.recipe.select.score: -float(self._rounds)}
         return [{"state": "complete", "values": score, "nfe": 0} for _ in trials]
 
     def _note(self, record: dict[str, Any]) -> None:
@@ -121,35 +121,35 @@ def plan(
     memory_gb, disk_gb) and their sums; wall_hours is with all workers; total; device, workers and
     threads; notes. Raises UsageError for what no study can run.
     """
-    acts = rehearse(recipe)
+    acts = plan_trials(recipe)
     check_copies_can_be_sought(recipe, check(recipe), count_images(recipe, data))
     from echosweep.devices import pick_device  # here, not above: `check_disk` needs no torch
-    from echosweep.study.bill import Bill
-    from echosweep.study.costs import Meter
+    from echosweep.study.timings import Timings
+    from echosweep.study.trial_costs import TrialCosts
     from echosweep.threads import threads
 
     picked = pick_device(device)
     several = (recipe.gpus if gpus is None else gpus) if picked.type == "cuda" else 0
     there = local.gpus() if picked.type == "cuda" else []
-    slots, shared = local.share_out(Settings(workers, several), there, machine.cores())
+    slots, shared = local.share_out(BackendSettings(workers, several), there, machine.cores())
     with threads(shared):
-        meter = Meter(_data(recipe, data), recipe.features, picked, several, show)
-        meter.learn([config for act in acts for config in _trained(act)])
-        bill = Bill(meter)
-        stages = [_stage(act, bill, workers or len(slots)) for act in acts]
+        timings = Timings(_data(recipe, data), recipe.features, picked, several, show)
+        timings.learn([config for act in acts for config in _trained(act)])
+        costs = TrialCosts(timings)
+        stages = [_stage(act, costs, workers or len(slots)) for act in acts]
     return {
         "recipe": recipe.name,
-        "device": meter.device_name,
+        "device": timings.device_name,
         "gpus": several,
         "workers": workers or len(slots),
         "threads": shared,
         "stages": stages,
         "total": _sums(stages),
-        "notes": list(_notes(meter, acts, several)),
+        "notes": list(_notes(timings, acts, several)),
     }
 
 
-def _trained(act: Act) -> Iterator[TrainConfig]:
+def _trained(act: PlannedStage) -> Iterator[TrainConfig]:
     for step in act.steps:
         if "candidate" in step.trial.params:
             yield Candidate.make(step.trial.params["candidate"]).train
@@ -157,7 +157,7 @@ def _trained(act: Act) -> Iterator[TrainConfig]:
 
 def _data(recipe: Recipe, data: str | Path | None) -> "Data":
     """Return what costs depend on of the data; of a recipe's own, as it will be made."""
-    from echosweep.study.costs import Data
+    from echosweep.study.timings import Data
     from echosweep.training.batches import class_names
 
     counts = count_images(recipe, data)
@@ -181,11 +181,11 @@ def count_images(recipe: Recipe, data: str | Path | None) -> Counter[str]:
     return Counter({split: number * each for split, number in videos.items()})
 
 
-def _stage(act: Act, bill: "Bill", workers: int) -> dict[str, Any]:
+def _stage(act: PlannedStage, costs: "TrialCosts", workers: int) -> dict[str, Any]:
     """Return the trials of a stage with what each costs, and their sums."""
     trials = list[dict[str, Any]]()
     for step in act.steps:
-        cost = bill.cost(step.trial)
+        cost = costs.cost(step.trial)
         trials.append(
             {
                 "signature": step.trial.signature,
@@ -226,7 +226,7 @@ def _sums(stages: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _notes(meter: "Meter", acts: Sequence[Act], gpus: int) -> Iterator[str]:
+def _notes(timings: "Timings", acts: Sequence[PlannedStage], gpus: int) -> Iterator[str]:
     """Yield what a reader must know of the numbers."""
     steps = [step for act in acts for step in act.steps]
     yield (
@@ -235,9 +235,9 @@ def _notes(meter: "Meter", acts: Sequence[Act], gpus: int) -> Iterator[str]:
     )
     if any(step.assumed for step in steps):
         yield "assumed: which candidates win is not known yet; the first of each round are taken"
-    if meter.scaled:
+    if timings.scaled:
         yield (
-            f"scaled: {', '.join(meter.scaled)} would take long to time here; evaluations were, "
+            f"scaled: {', '.join(timings.scaled)} would take long to time here; evaluations were, "
             "and a step takes as many of them as that of the largest network that was timed"
         )
     if gpus > 1:
@@ -294,5 +294,5 @@ def _bytes_of_images(recipe: Recipe, data: str | Path | None) -> int:
     made = FrameStore.open(data, verify=False).preparation if data else None
     size = recipe.data.size if recipe.data else 0
     each = math.prod(image_shape(made or Preparation((size, size))))
-    trials = {step.trial.signature: step.trial for act in rehearse(recipe) for step in act.steps}
+    trials = {step.trial.signature: step.trial for act in plan_trials(recipe) for step in act.steps}
     return each * sum(trial.params.get("num") or 0 for trial in trials.values())

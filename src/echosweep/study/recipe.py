@@ -50,7 +50,7 @@ class Phantom(Config):
     every: PositiveInt = 2
 
 
-class Cost(Config):
+class RecipeCost(Config):
     """What a recipe costs, and on what."""
 
     machine: str
@@ -101,7 +101,7 @@ class Recipe(Config):
 
     name: Name
     about: str
-    cost: Cost | None = None
+    cost: RecipeCost | None = None
     reached: str | None = Field(None, description="the number that it reached, and where; or null")
     data: Phantom | None = Field(None, description="data of its own; default: --data")
     seed: Seed = 0

@@ -24,8 +24,8 @@ from echosweep.study.backends import BUSY, FULL, STOPPED, Backend
 from echosweep.study.candidate import Candidate
 from echosweep.study.ledger import Ledger
 from echosweep.study.recipe import Recipe, StageEntry
-from echosweep.study.search import Row
-from echosweep.study.stages import Bench, SearchOptions
+from echosweep.study.search import SearchRow
+from echosweep.study.stages import SearchOptions, StageContext
 from echosweep.study.status import stop_asked
 from echosweep.study.trial import Trial, folder, is_claimed, put, result
 
@@ -73,14 +73,14 @@ class Runner:
             runs.write_record(path, {**head, "state": "running", **record})
 
         with self.show(entry.name, "trials") as progress:
-            bench = Bench(
+            context = StageContext(
                 self.recipe,
                 lambda trials, changed: self._do(trials, changed, progress),
                 lambda signature: result(self.study, signature),
                 note,
             )
             try:
-                outcome = STAGES[entry.stage].run(options, candidates, bench)
+                outcome = STAGES[entry.stage].run(options, candidates, context)
             except EchoSweepError as error:
                 note({**_read(path), "state": "failed", "error": str(error)})
                 raise type(error)(f"stage {entry.name!r}: {error}") from error
@@ -93,7 +93,7 @@ class Runner:
             self._enter(entry.name, options, record["trials"])
         return outcome.candidates
 
-    def _enter(self, stage: str, options: SearchOptions, rows: Sequence[Row]) -> None:
+    def _enter(self, stage: str, options: SearchOptions, rows: Sequence[SearchRow]) -> None:
         """Copy a search into the ledger; a database that is away stops no study."""
         proposed = [row for row in rows if row["changes"].keys() >= options.space.keys()]
         try:

@@ -11,11 +11,11 @@ from echosweep.study.candidate import Candidate
 from echosweep.study.strategies import Proposal, Space, combinations, outlay
 from echosweep.study.trial import Trial
 
-Row = dict[str, Any]
+SearchRow = dict[str, Any]
 BASELINE = "as before"
 
 
-def row_of(trial: Trial, proposal: Proposal, number: int) -> Row:
+def row_of(trial: Trial, proposal: Proposal, number: int) -> SearchRow:
     """Return the row of a trial that waits."""
     return {
         "signature": trial.signature,
@@ -30,7 +30,7 @@ def row_of(trial: Trial, proposal: Proposal, number: int) -> Row:
     }
 
 
-def filled(row: Row, result: Mapping[str, Any] | None, score: str) -> Row:
+def filled(row: SearchRow, result: Mapping[str, Any] | None, score: str) -> SearchRow:
     """Return the row with what came out of its trial, if something did yet."""
     if result is None:
         return row
@@ -57,13 +57,13 @@ def _short(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def finished(rows: Sequence[Row]) -> list[Row]:
+def finished(rows: Sequence[SearchRow]) -> list[SearchRow]:
     """Return the rows that got the whole budget and a score, best first, a tie to the earlier."""
     whole = [row for row in rows if row["budget"] == 1 and row["score"] is not None]
     return sorted(whole, key=lambda row: float(row["score"]))
 
 
-def knee(rows: Sequence[Row], tolerance: float) -> list[Row]:
+def knee(rows: Sequence[SearchRow], tolerance: float) -> list[SearchRow]:
     """Return finished rows, first the one of the fewest NFE whose score is near the best one's.
 
     Near: within the share `tolerance` of it. Beyond the knee of FID against NFE, more steps cost
@@ -88,7 +88,7 @@ def at_budget(candidate: Candidate, share: float) -> Candidate:
     return candidate.changed({path: end for path, end in ends.items() if end})
 
 
-def saved(rows: Sequence[Row], space: Space, base: Candidate, eta: int) -> dict[str, Any]:
+def saved(rows: Sequence[SearchRow], space: Space, base: Candidate, eta: int) -> dict[str, Any]:
     """Return what successive halving trained, beside what training every cell would have."""
     rounds: dict[int, list[Proposal]] = {}
     for row in rows:

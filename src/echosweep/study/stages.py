@@ -24,14 +24,14 @@ from echosweep.config.evaluate import Metrics
 from echosweep.errors import EchoSweepError
 from echosweep.study.candidate import Candidate
 from echosweep.study.recipe import Dimension, Recipe
-from echosweep.study.search import Row, at_budget, filled, finished, knee, row_of, saved
-from echosweep.study.strategies import Proposal, Settings, Strategy
+from echosweep.study.search import SearchRow, at_budget, filled, finished, knee, row_of, saved
+from echosweep.study.strategies import Proposal, Strategy, StrategyOptions
 from echosweep.study.trial import Trial
 
 Result = dict[str, Any]
 
 
-class Bench(NamedTuple):
+class StageContext(NamedTuple):
     """What a stage works with: the recipe, and what has trials done.
 
     do: returns results in the order of the trials, {"state": "complete" or "failed", ...}; where
@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
     record: dict[str, Any]
 
 
-class SearchOptions(Settings):
+class SearchOptions(StrategyOptions):
     """A search over fields of the candidates."""
 
     space: dict[str, Dimension] = Field(min_length=1)
@@ -72,18 +72,18 @@ class FinalOptions(Config):
     rate: Rate = 0.01
 
 
-def search(options: SearchOptions, candidates: list[Candidate], bench: Bench) -> Outcome:
+def search(options: SearchOptions, candidates: list[Candidate], context: StageContext) -> Outcome:
     """Measure proposals round by round; keep the best, or the cheapest that is nearly as good."""
-    rows: list[Row] = []
+    rows: list[SearchRow] = []
     tried: dict[str, Candidate] = {}
-    record = _begun(options, bench)
-    for proposals, scores in _rounds(options, candidates, bench.recipe.seed):
+    record = _begun(options, context)
+    for proposals, scores in _rounds(options, candidates, context.recipe.seed):
         made = [_proposed(candidates, options, proposal) for proposal in proposals]
-        trials = [_measured(bench.recipe, candidate) for candidate in made]
+        trials = [_measured(context.recipe, candidate) for candidate in made]
         number = 1 + max((row["round"] for row in rows), default=-1)
         new = [row_of(t, p, number) for t, p in zip(trials, proposals, strict=True)]
-        results = bench.do(trials, partial(_note, bench, record, rows, new))
-        new = _filled(bench, new, results)
+        results = context.do(trials, partial(_note, context, record, rows, new))
+        new = _filled(context, new, results)
         tried |= {trial.signature: one for trial, one in zip(trials, made, strict=True)}
         rows = _once([*rows, *new])
         scores[:] = [row["score"] for row in new]
@@ -106,21 +106,25 @@ def search(options: SearchOptions, candidates: list[Candidate], bench: Bench) ->
     return Outcome([tried[row["signature"]] for row in kept], record)
 
 
-def _note(bench: Bench, record: dict[str, Any], before: list[Row], new: list[Row]) -> None:
+def _note(
+    context: StageContext, record: dict[str, Any], before: list[SearchRow], new: list[SearchRow]
+) -> None:
     """Keep the record of a search as it is now."""
-    so_far = [bench.peek(row["signature"]) for row in new]
-    bench.note(record | {"trials": _once([*before, *_filled(bench, new, so_far)])})
+    so_far = [context.peek(row["signature"]) for row in new]
+    context.note(record | {"trials": _once([*before, *_filled(context, new, so_far)])})
 
 
-def _filled(bench: Bench, rows: Sequence[Row], results: Sequence[Result | None]) -> list[Row]:
-    score = bench.recipe.select.score
+def _filled(
+    context: StageContext, rows: Sequence[SearchRow], results: Sequence[Result | None]
+) -> list[SearchRow]:
+    score = context.recipe.select.score
     return [filled(row, result, score) for row, result in zip(rows, results, strict=True)]
 
 
-def _begun(options: SearchOptions, bench: Bench) -> dict[str, Any]:
+def _begun(options: SearchOptions, context: StageContext) -> dict[str, Any]:
     return {
         "options": options.model_dump(mode="json"),
-        "score": bench.recipe.select.score,
+        "score": context.recipe.select.score,
         "metric": None,
         "trials": [],
         "selected": [],
@@ -174,12 +178,12 @@ def _measured(recipe: Recipe, candidate: Candidate) -> Trial:
     return Trial("measure", {"candidate": candidate.task(), **params})
 
 
-def _once(rows: Sequence[Row]) -> list[Row]:
+def _once(rows: Sequence[SearchRow]) -> list[SearchRow]:
     """Return the rows, one a trial: what was proposed twice stands where it was proposed first."""
     return list({row["signature"]: row for row in reversed(rows)}.values())[::-1]
 
 
-def _why(options: SearchOptions, ranked: Sequence[Row], rows: Sequence[Row]) -> str:
+def _why(options: SearchOptions, ranked: Sequence[SearchRow], rows: Sequence[SearchRow]) -> str:
     best, lost = ranked[0], sum(row["state"] == "failed" for row in rows)
     lowest, *others = sorted(ranked, key=lambda row: float(row["score"]))
     text = f"{best['label']} has the lowest distance, {best['score']:.4g}"
@@ -194,31 +198,31 @@ def _why(options: SearchOptions, ranked: Sequence[Row], rows: Sequence[Row]) -> 
     return text + (f"; {lost} trials failed" if lost else "")
 
 
-def floor(options: FloorOptions, candidates: list[Candidate], bench: Bench) -> Outcome:
+def floor(options: FloorOptions, candidates: list[Candidate], context: StageContext) -> Outcome:
     """Measure real against real images: what no candidate can beat."""
-    params = given_in_stage(options) | {"seed": bench.recipe.seed}
-    return _single([Trial("floor", params)], candidates, bench, options)
+    params = given_in_stage(options) | {"seed": context.recipe.seed}
+    return _single([Trial("floor", params)], candidates, context, options)
 
 
-def shift(options: ShiftOptions, candidates: list[Candidate], bench: Bench) -> Outcome:
+def shift(options: ShiftOptions, candidates: list[Candidate], context: StageContext) -> Outcome:
     """Ask classifiers whether the best candidate's images can be told from real ones."""
-    reported = bench.recipe.report
+    reported = context.recipe.report
     params = given_in_stage(options) | {
         "candidate": candidates[0].task(),
         "num": options.num or reported.num,
         "split": options.split or reported.split,
         "seed": reported.seed,
     }
-    return _single([Trial("shift", params)], candidates, bench, options)
+    return _single([Trial("shift", params)], candidates, context, options)
 
 
-def final(options: FinalOptions, candidates: list[Candidate], bench: Bench) -> Outcome:
+def final(options: FinalOptions, candidates: list[Candidate], context: StageContext) -> Outcome:
     """Report the best candidate, and the same without guidance, by images that chose nothing."""
-    winner, reported = candidates[0], bench.recipe.report
+    winner, reported = candidates[0], context.recipe.report
     shared = options.model_dump(mode="json") | reported.model_dump(mode="json")
     reported_ones = [winner, *([winner.unguided()] if winner.sample.guidance else [])]
     trials = [Trial("final", {"candidate": one.task(), **shared}) for one in reported_ones]
-    outcome = _single(trials, candidates, bench, options)
+    outcome = _single(trials, candidates, context, options)
     results = outcome.record.pop("results")
     winner_result, control = [*results, None][:2]
     return outcome._replace(
@@ -227,7 +231,7 @@ def final(options: FinalOptions, candidates: list[Candidate], bench: Bench) -> O
 
 
 def _single(
-    trials: Sequence[Trial], candidates: list[Candidate], bench: Bench, options: Config
+    trials: Sequence[Trial], candidates: list[Candidate], context: StageContext, options: Config
 ) -> Outcome:
     """Have trials done that choose nothing; one that fails leaves None, and the rest go on."""
     names = (trials[0].task, "without guidance")
@@ -237,14 +241,14 @@ def _single(
     ]
     record = {"options": given_in_stage(options), "trials": rows}
 
-    def seen() -> list[Row]:
-        states = (bench.peek(row["signature"]) or row for row in rows)
+    def seen() -> list[SearchRow]:
+        states = (context.peek(row["signature"]) or row for row in rows)
         return [
             row | {"state": now["state"], "error": now.get("error")}
             for row, now in zip(rows, states, strict=True)
         ]
 
-    results = bench.do(trials, lambda: bench.note(record | {"trials": seen()}))
+    results = context.do(trials, lambda: context.note(record | {"trials": seen()}))
     good = [result if result["state"] == "complete" else None for result in results]
     state = "done" if all(good) else "failed"
     found = {"trials": seen(), "state": state, "result": good[0], "results": good}
@@ -262,8 +266,8 @@ def of_command(kind: type[Config]) -> list[str]:
     return [name for name in kind.model_fields if name in beside]
 
 
-class Stage(NamedTuple):
+class StageKind(NamedTuple):
     """A kind of stage: its options, and what runs it."""
 
     options: type[Config]
-    run: Callable[[Any, list[Candidate], Bench], Outcome]
+    run: Callable[[Any, list[Candidate], StageContext], Outcome]

@@ -110,7 +110,7 @@ def check(study: str | Path) -> Path:
     return path
 
 
-class Stage(NamedTuple):
+class StageStatus(NamedTuple):
     """A stage as the recipe has it, its record, and its trials with the state they have now."""
 
     name: str
@@ -150,14 +150,14 @@ def status(study: str | Path) -> dict[str, Any]:
     }
 
 
-def _stages(study: Path) -> Iterator[Stage]:
+def _stages(study: Path) -> Iterator[StageStatus]:
     """Yield every stage of the recipe; one that has not begun has no trials."""
     records = {record["name"]: record for record in read_stages(study)}
     for entry in read_recipe(study)["stages"]:
         name, kind = entry["name"], entry.get("stage", "search")
         record = records.get(name, {"state": "waiting"})
         trials = [{**row, "state": _state(study, row)} for row in record.get("trials", [])]
-        yield Stage(name, kind, record, trials)
+        yield StageStatus(name, kind, record, trials)
 
 
 def _state(study: Path, row: dict[str, Any]) -> str:
@@ -180,7 +180,7 @@ def _overall(states: list[str], running: bool) -> str:
     return "failed" if "failed" in states else "idle"
 
 
-def _summary(stage: Stage) -> dict[str, Any]:
+def _summary(stage: StageStatus) -> dict[str, Any]:
     counts = Counter(row["state"] for row in stage.trials)
     best = _best(stage.trials)
     return {
@@ -207,7 +207,7 @@ def _metric(record: dict[str, Any]) -> str | None:
     return exact + score[2:] if score and exact and score.startswith("fd") else score
 
 
-def _left(study: Path, stages: list[Stage], workers: int) -> float | None:
+def _left(study: Path, stages: list[StageStatus], workers: int) -> float | None:
     """Return the seconds left of the stage that runs, if trials take as long as the last ones did.
 
     A trial counts as the share of the training budget that it has, one that runs as half of that.
@@ -236,7 +236,7 @@ def _budget(row: dict[str, Any]) -> float:
     return float(row.get("budget", 1))
 
 
-def _named(stage: Stage, row: dict[str, Any]) -> dict[str, Any]:
+def _named(stage: StageStatus, row: dict[str, Any]) -> dict[str, Any]:
     return {
         "signature": row["signature"],
         "label": row.get("label") or stage.name,
@@ -244,7 +244,7 @@ def _named(stage: Stage, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _doing(study: Path, stage: Stage, row: dict[str, Any]) -> dict[str, Any]:
+def _doing(study: Path, stage: StageStatus, row: dict[str, Any]) -> dict[str, Any]:
     """Return what a running trial last said, and how many seconds ago."""
     news = dict.fromkeys(("title", "unit", "done", "total", "rate", "seconds_left", "host", "pid"))
     path, ago = trial.folder(study, row["signature"]) / "progress.json", None

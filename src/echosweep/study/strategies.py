@@ -33,7 +33,7 @@ class Proposal(NamedTuple):
     budget: float = 1.0
 
 
-class Settings(Config):
+class StrategyOptions(Config):
     """What strategies can be told; each looks at its own."""
 
     eta: Annotated[int, Field(ge=2)] = Field(
@@ -62,15 +62,15 @@ Space = Mapping[str, Dimension]
 Scores = Sequence[float | None]  # of the last round, in its order; None: it failed. Lower is better
 Rounds = Generator[list[Proposal], Scores, None]
 # At its first round a strategy raises UsageError for what it cannot search.
-Strategy = Callable[[Space, Settings, int], Rounds]
+Strategy = Callable[[Space, StrategyOptions, int], Rounds]
 
 
-def grid(space: Space, settings: Settings, seed: int) -> Rounds:
+def grid(space: Space, settings: StrategyOptions, seed: int) -> Rounds:
     """Propose every combination in one round, the last dimension changing fastest."""
     yield [Proposal(changes) for changes in combinations(space, "grid")]
 
 
-def halving(space: Space, settings: Settings, seed: int) -> Rounds:
+def halving(space: Space, settings: StrategyOptions, seed: int) -> Rounds:
     """Propose all on a small budget, the best of them on more, by successive halving.
 
     Rung k of n combinations has the budget eta^-k, from k = floor(log_eta n) down to 0; the best
@@ -92,7 +92,7 @@ def halving(space: Space, settings: Settings, seed: int) -> Rounds:
         rung -= 1
 
 
-def tpe(space: Space, settings: Settings, seed: int) -> Rounds:
+def tpe(space: Space, settings: StrategyOptions, seed: int) -> Rounds:
     """Propose where the scores so far promise most: Optuna's TPE, multivariate.
 
     Tree-structured Parzen estimator (Bergstra et al. 2011; Watanabe 2023, arXiv 2304.11127): of
@@ -112,7 +112,7 @@ def tpe(space: Space, settings: Settings, seed: int) -> Rounds:
         done += zip(points, scores, strict=True)
 
 
-def cost(space: Space, settings: Settings, strategy: str) -> list[Round]:
+def cost(space: Space, settings: StrategyOptions, strategy: str) -> list[Round]:
     """Return the rounds that a strategy of STRATEGIES will propose if nothing fails.
 
     Raises UsageError for all that the strategy cannot do with this space and these settings.

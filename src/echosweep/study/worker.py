@@ -52,14 +52,14 @@ def _do(study: Path, signature: str) -> dict[str, Any]:
     from torch.cuda import device_count
 
     from echosweep.compute import prepare_process
+    from echosweep.study.artifacts import Artifacts
     from echosweep.study.tasks import TASKS
-    from echosweep.study.workshop import Workshop
 
     prepare_process()
     facts = read_facts(study)
     trial = get(study, signature)
     features = FeatureOptions.make({**facts["features"], "cache": study / "features"})
-    workshop = Workshop(
+    artifacts = Artifacts(
         study,
         Path(facts["data"]["path"]),
         features,
@@ -68,7 +68,7 @@ def _do(study: Path, signature: str) -> dict[str, Any]:
     )
     if trial.task not in TASKS:
         raise EchoSweepError(f"trial {signature} is of no known task: {trial.task!r}")
-    found = TASKS[trial.task](workshop, **trial.params)
+    found = TASKS[trial.task](artifacts, **trial.params)
     return {"task": trial.task, "trial": signature, **found}
 
 

@@ -23,7 +23,7 @@ from echosweep.training import OBJECTIVES
 from echosweep.training.adam import load_moments, moments
 from echosweep.training.batches import Batches
 from echosweep.training.finite import mend_gradients
-from echosweep.training.loop import Step, autocast
+from echosweep.training.loop import TrainingStep, autocast
 from echosweep.training.objectives import Noisy, gradient_penalty
 
 SIGMA_MIN, SIGMA_MAX = 1.0e-3, 152.17
@@ -79,7 +79,7 @@ def discriminator_steps(
     denoiser: Denoiser,
     config: DiscriminatorConfig,
     world: World,
-) -> Iterator[Step]:
+) -> Iterator[TrainingStep]:
     """Yield after each step, without end; `state` is up to date at every yield.
 
     denoiser: the guided model, which stays as it is. Raises UsageError at once if the batch cannot
@@ -107,7 +107,7 @@ def discriminator_steps(
         state.step += 1
         nimg, value = state.step * config.batch, float(loss.detach())
         seconds = time.perf_counter() - started
-        yield Step(nimg, config.batch, value, config.lr, norm, nonfinite, seconds)
+        yield TrainingStep(nimg, config.batch, value, config.lr, norm, nonfinite, seconds)
 
 
 def noised(y: Tensor, labels: Tensor | None, draw: Generator) -> Noisy:

@@ -14,7 +14,7 @@ import torch
 
 from echosweep import runs
 from echosweep.errors import UsageError
-from echosweep.training.loop import Step
+from echosweep.training.loop import TrainingStep
 
 _SECONDS_BETWEEN_ROWS = 5.0
 
@@ -23,7 +23,7 @@ class Log:
     """Averages steps into rows of RUN/metrics.jsonl; `out` None logs nothing (other processes)."""
 
     def __init__(self, out: Path | None, nimg: int, pixels: int, tensorboard: bool) -> None:
-        self._steps: list[Step] = []
+        self._steps: list[TrainingStep] = []
         self._nimg = nimg
         self._pixels, self._since = pixels, time.perf_counter()
         self._path = out / "metrics.jsonl" if out else None
@@ -32,7 +32,7 @@ class Log:
             rows = [row for row in runs.read_jsonl(self._path) if row["nimg"] <= nimg]
             runs.write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
 
-    def add(self, step: Step) -> None:
+    def add(self, step: TrainingStep) -> None:
         """Take one step in; write a row when the last is a few seconds old."""
         self._steps.append(step)
         self._nimg = step.nimg

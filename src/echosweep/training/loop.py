@@ -32,7 +32,7 @@ from echosweep.training.passes import Check, go_on, largest_part, out_of_memory
 from echosweep.training.posthoc_ema import LENGTHS, power_beta, track_name
 
 
-class Step(NamedTuple):
+class TrainingStep(NamedTuple):
     """What one step did. loss: mean per image of this process; nonfinite: entries mended."""
 
     nimg: int
@@ -109,7 +109,7 @@ def train_steps(
     config: TrainConfig,
     world: World,
     check: Check = go_on,
-) -> Iterator[Step]:
+) -> Iterator[TrainingStep]:
     """Yield after each training step, without end; `state` is up to date at every yield.
 
     check: called before each pass; what it raises leaves `state` as it was when the step began.
@@ -135,7 +135,7 @@ def train_steps(
         loss = float(total) / share  # waits for the device: the time below is of the whole step
         seconds = time.perf_counter() - started
         state.seconds += seconds
-        yield Step(state.nimg, config.batch, loss, lr, norm, nonfinite, seconds)
+        yield TrainingStep(state.nimg, config.batch, loss, lr, norm, nonfinite, seconds)
 
 
 def _gradients(

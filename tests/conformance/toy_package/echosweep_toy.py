@@ -13,7 +13,7 @@ from torch import Tensor
 from echosweep.data import folder
 from echosweep.diffusion import FRAMEWORKS
 from echosweep.diffusion.discriminators import DISCRIMINATORS
-from echosweep.diffusion.samplers import Method, Step
+from echosweep.diffusion.samplers import Method, SamplerStep
 from echosweep.evaluation.classify import Classifier, build_linear
 from echosweep.evaluation.features import Extractor, Options
 from echosweep.evaluation.random_features import build_random
@@ -43,14 +43,14 @@ def leaps(
     noise: Any = None,
     corrector: Any = None,
     churned: Any = None,
-) -> Iterator[Step]:
+) -> Iterator[SamplerStep]:
     """Yield steps that each go the share `leap` of the way to D(x; sigma); two evaluations each."""
     x, sigma = latents.double(), torch.full((len(latents),), 1.0, dtype=torch.float64)
     for i in range(num_steps):
         denoiser(x, sigma, labels)
         denoised = denoiser(x, sigma, labels)
         x = x + leap * (denoised - x)
-        yield Step(i, num_steps, 1.0, x, denoised, 2 * (i + 1))
+        yield SamplerStep(i, num_steps, 1.0, x, denoised, 2 * (i + 1))
 
 
 sampler = Method(leaps, lambda num_steps, solver: 2 * num_steps)

@@ -7,12 +7,12 @@ import pytest
 
 from echosweep.reporting import study_figures as figures
 from echosweep.reporting.study_records import read_study
-from echosweep.reporting.study_tables import Row, guidance_rows, sampler_rows
+from echosweep.reporting.study_tables import StudyRow, guidance_rows, sampler_rows
 
 
-def row(distance: float | None, chosen: bool = False, **values: Any) -> Row:
+def row(distance: float | None, chosen: bool = False, **values: Any) -> StudyRow:
     known = {"low": distance - 1, "high": distance + 1} if distance is not None else {}
-    plain = Row("s", "f", "label", "complete", chosen, 0, 1.0, "fid", distance)
+    plain = StudyRow("s", "f", "label", "complete", chosen, 0, 1.0, "fid", distance)
     return plain._replace(**known, **values)
 
 

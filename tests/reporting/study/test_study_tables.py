@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from echosweep.reporting import study_tables as tables
 from echosweep.reporting.latex import escape, latex_table1, latex_table2
 from echosweep.reporting.study_records import missing, read_study, role, score_name
-from echosweep.reporting.study_tables import Row
+from echosweep.reporting.study_tables import StudyRow
 from echosweep.text import cell
 
 Record = dict[str, Any]
@@ -148,7 +148,7 @@ def test_table2_and_floors_are_those_of_their_records(finished: Path, records: R
 
 @given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1))
 def test_csv_gives_back_what_was_written(texts: list[str]) -> None:
-    rows = [Row("s", "f", text, "complete", False, 0, 1.0, "fid", 0.1) for text in texts]
+    rows = [StudyRow("s", "f", text, "complete", False, 0, 1.0, "fid", 0.1) for text in texts]
     text = tables.write_csv(rows, ("label", "distance"))
     back = list(csv.reader(io.StringIO(text, newline="")))
     assert back == [["label", "distance"], *([cell(label), "0.1"] for label in texts)]

@@ -23,7 +23,7 @@ from echosweep.published import CLASSIFIER
 from echosweep.weights import read_tensors
 
 
-class Features(nn.Module):
+class ClassifierFeatures(nn.Module):
     """The classifier's encoder on images at unit variance, grey ones repeated to three channels."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ def classifier_features(config: DiscriminatorConfig, model: Model) -> Discrimina
     Without a file it has no weights yet: those of a trained discriminator lie beside it. Raises
     UsageError for images that cannot be halved three times.
     """
-    features = Features()
+    features = ClassifierFeatures()
     classifier = features.classifier
     height, width = check_resolution(model.image_shape[1:], classifier.levels)
     if config.classifier is not None:

@@ -11,7 +11,7 @@ from echosweep.diffusion.discriminators.discriminator import Discriminator, Mode
 from echosweep.networks.discriminator import Head, UNetFeatures
 
 
-class Features(nn.Module):
+class DenoiserFeatures(nn.Module):
     """The encoder of a denoiser, given x as the denoiser gives it."""
 
     def __init__(self, denoiser: Denoiser):
@@ -28,7 +28,7 @@ class Features(nn.Module):
 
 def denoiser_features(config: DiscriminatorConfig, model: Model) -> Discriminator:
     """Return the discriminator on the encoder of the model."""
-    features = Features(model.trained())
+    features = DenoiserFeatures(model.trained())
     unet = features.unet
     head = Head(unet.channels, unet.size, min(128, unet.channels), dropout=config.dropout)
     return Discriminator(features, head, frozen=True)

@@ -14,7 +14,7 @@ from echosweep.diffusion.discriminators.discriminator import (
 from echosweep.networks.discriminator import Logit, UNetFeatures
 
 
-class Features(nn.Module):
+class EncoderFeatures(nn.Module):
     """A fresh encoder on images at unit variance, told ln(sigma) / 4 as in EDM."""
 
     def __init__(self, unet_features: UNetFeatures):
@@ -47,4 +47,4 @@ def encoder(config: DiscriminatorConfig, model: Model) -> Discriminator:
         if isinstance(module, nn.Dropout):
             module.p = config.dropout
     head = LogitOnly(Logit(unet.channels, unet.size))
-    return Discriminator(Features(unet), head, frozen=False)
+    return Discriminator(EncoderFeatures(unet), head, frozen=False)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from echosweep.diffusion.denoiser import Denoises
+from echosweep.diffusion.denoiser import DenoiserLike
 from echosweep.diffusion.guidance.autoguidance import autoguidance
 from echosweep.diffusion.guidance.discriminator import Boost, discriminator, value_and_gradient
 from echosweep.diffusion.guidance.guided import Guided, Interval, Weight
@@ -27,12 +27,12 @@ from echosweep.registry import Registry
 
 __all__ = [
     "WEIGHTINGS",
+    "BatchDenoisers",
     "Boost",
     "Guide",
     "Guided",
     "Interval",
     "Measured",
-    "Tools",
     "Weight",
     "autoguidance",
     "discriminator",
@@ -52,17 +52,17 @@ WEIGHTINGS: Mapping[str, Weighting] = Registry(
 )
 
 
-class Tools(NamedTuple):
+class BatchDenoisers(NamedTuple):
     """What one batch is sampled with: the denoisers of both evaluations, and boosting's churn."""
 
-    denoiser: Denoises
-    corrector: Denoises | None = None
+    denoiser: DenoiserLike
+    corrector: DenoiserLike | None = None
     churned: Callable[[int], Tensor | None] | None = None
 
 
-Guide = Callable[[Denoises], Tools]  # called anew for each batch
+Guide = Callable[[DenoiserLike], BatchDenoisers]  # called anew for each batch
 
 
-def unguided(denoiser: Denoises) -> Tools:
+def unguided(denoiser: DenoiserLike) -> BatchDenoisers:
     """Return the denoiser as it is."""
-    return Tools(denoiser)
+    return BatchDenoisers(denoiser)

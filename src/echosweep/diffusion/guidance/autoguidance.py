@@ -6,11 +6,11 @@ the weak model gets wrong, the better one gets wrong too, only less; the differe
 
 from torch import Tensor
 
-from echosweep.diffusion.denoiser import Denoises
+from echosweep.diffusion.denoiser import DenoiserLike
 from echosweep.diffusion.guidance.guided import Guided, Weight
 
 
-def autoguidance(denoiser: Denoises, weak: Denoises, weight: Weight) -> Guided:
+def autoguidance(denoiser: DenoiserLike, weak: DenoiserLike, weight: Weight) -> Guided:
     """Return `denoiser` guided by `weak`: a smaller or earlier model, of the same classes."""
 
     def direction(x: Tensor, sigma: Tensor, denoised: Tensor, labels: Tensor | None) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from echosweep.diffusion.denoiser import Denoises
+from echosweep.diffusion.denoiser import DenoiserLike
 from echosweep.diffusion.guidance.guided import Guided, Weight
 
 _CLIP = math.log((1 - 1e-5) / 1e-5)  # of the log-ratio: d is clipped to 1e-5 .. 1 - 1e-5
@@ -70,7 +70,7 @@ class Boost:
 
 
 def discriminator(
-    denoiser: Denoises, evaluate: ValueAndGradient, weight: Weight, boost: Boost | None = None
+    denoiser: DenoiserLike, evaluate: ValueAndGradient, weight: Weight, boost: Boost | None = None
 ) -> Guided:
     """Return `denoiser` guided by a discriminator.
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from echosweep.diffusion.denoiser import Denoises
+from echosweep.diffusion.denoiser import DenoiserLike
 
 Weight = Callable[[Tensor], Tensor]  # sigma (N,) -> w (N,)
 
@@ -25,7 +25,7 @@ class Direction(Protocol):
 class Guided:
     """D + w(sigma) g: a denoiser that wraps another."""
 
-    def __init__(self, denoiser: Denoises, direction: Direction, weight: Weight) -> None:
+    def __init__(self, denoiser: DenoiserLike, direction: Direction, weight: Weight) -> None:
         self._denoiser, self._direction, self._weight = denoiser, direction, weight
 
     def __getattr__(self, name: str) -> Any:
@@ -48,7 +48,9 @@ class Interval:
     2404.07724). low, high: the interval, both ends in it.
     """
 
-    def __init__(self, denoiser: Denoises, guided: Denoises, low: float, high: float) -> None:
+    def __init__(
+        self, denoiser: DenoiserLike, guided: DenoiserLike, low: float, high: float
+    ) -> None:
         self._denoiser, self._guided = denoiser, guided
         self._low, self._high = low, high
 

@@ -1,7 +1,7 @@
 """Samplers: from unit normal latents and a denoiser to images, one yielded step at a time.
 
 To add one, write `samplers/mine.py`, a generator with the others' arguments, and name its row here.
-Invariant: each sampler takes `num_steps, labels, noise, corrector` and yields `Step`s.
+Invariant: each sampler takes `num_steps, labels, noise, corrector` and yields `SamplerStep`s.
 """
 
 import inspect
@@ -12,11 +12,11 @@ from typing import Any
 from echosweep.diffusion.samplers.euler import euler
 from echosweep.diffusion.samplers.heun import heun
 from echosweep.diffusion.samplers.ode import ode
-from echosweep.diffusion.samplers.step import Step, run
+from echosweep.diffusion.samplers.step import SamplerStep, run
 from echosweep.registry import Registry
 
-__all__ = ["SAMPLERS", "Method", "Sampler", "Step", "nfe", "once", "options", "run", "twice"]
-Sampler = Callable[..., Iterator[Step]]  # with its settings bound, of (denoiser, latents)
+__all__ = ["SAMPLERS", "Method", "Sampler", "SamplerStep", "nfe", "once", "options", "run", "twice"]
+Sampler = Callable[..., Iterator[SamplerStep]]  # with its settings bound, of (denoiser, latents)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Method:
     steps: Sampler
     evaluations: Callable[[int, str], int]
 
-    def __call__(self, *arguments: Any, **settings: Any) -> Iterator[Step]:
+    def __call__(self, *arguments: Any, **settings: Any) -> Iterator[SamplerStep]:
         """Return the steps."""
         return self.steps(*arguments, **settings)
 

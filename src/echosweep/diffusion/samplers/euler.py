@@ -10,15 +10,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from echosweep.diffusion.denoiser import Denoises
-from echosweep.diffusion.noise import Churned, ImageNoise, churner
-from echosweep.diffusion.samplers.step import Step, evaluator, level
+from echosweep.diffusion.denoiser import DenoiserLike
+from echosweep.diffusion.noise import Churned, NoiseOfShape, churner
+from echosweep.diffusion.samplers.step import SamplerStep, evaluator, level
 from echosweep.diffusion.schedule import make_grid, sigma_range
 
 
 @torch.no_grad()
 def euler(
-    denoiser: Denoises,
+    denoiser: DenoiserLike,
     latents: Tensor,
     *,
     num_steps: int = 35,
@@ -30,10 +30,10 @@ def euler(
     S_max: float = math.inf,
     S_noise: float = 1.0,
     labels: Tensor | None = None,
-    noise: ImageNoise | None = None,
-    corrector: Denoises | None = None,
+    noise: NoiseOfShape | None = None,
+    corrector: DenoiserLike | None = None,
     churned: Churned | None = None,
-) -> Iterator[Step]:
+) -> Iterator[SamplerStep]:
     """Yield every step; NFE num_steps. The arguments are those of `heun`.
 
     corrector is not used: a first-order step has no second evaluation.
@@ -47,4 +47,4 @@ def euler(
         x_hat, t_hat = churn(i, x)
         denoised = evaluate(denoiser, x_hat, t_hat)
         x = x_hat + (t_next - t_hat) * (x_hat - denoised) / t_hat
-        yield Step(i, num_steps, level(t_hat), x, denoised, i + 1)
+        yield SamplerStep(i, num_steps, level(t_hat), x, denoised, i + 1)

@@ -11,15 +11,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from echosweep.diffusion.denoiser import Denoises
-from echosweep.diffusion.noise import Churned, ImageNoise, churner
-from echosweep.diffusion.samplers.step import Step, evaluator, level
+from echosweep.diffusion.denoiser import DenoiserLike
+from echosweep.diffusion.noise import Churned, NoiseOfShape, churner
+from echosweep.diffusion.samplers.step import SamplerStep, evaluator, level
 from echosweep.diffusion.schedule import make_grid, sigma_range
 
 
 @torch.no_grad()
 def heun(
-    denoiser: Denoises,
+    denoiser: DenoiserLike,
     latents: Tensor,
     *,
     num_steps: int = 18,
@@ -31,10 +31,10 @@ def heun(
     S_max: float = math.inf,
     S_noise: float = 1.0,
     labels: Tensor | None = None,
-    noise: ImageNoise | None = None,
-    corrector: Denoises | None = None,
+    noise: NoiseOfShape | None = None,
+    corrector: DenoiserLike | None = None,
     churned: Churned | None = None,
-) -> Iterator[Step]:
+) -> Iterator[SamplerStep]:
     """Yield every step; NFE 2 num_steps - 1.
 
     latents: (N,C,H,W), unit normal. noise: draws churn's noise. corrector: the denoiser of the
@@ -55,4 +55,4 @@ def heun(
             d_prime = (x - evaluate(corrector, x, t_next)) / t_next
             x = x_hat + (t_next - t_hat) * (d_cur + d_prime) / 2
             nfe += 1
-        yield Step(i, num_steps, level(t_hat), x, denoised, nfe)
+        yield SamplerStep(i, num_steps, level(t_hat), x, denoised, nfe)

@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from echosweep.diffusion.denoiser import Denoises
-from echosweep.diffusion.noise import ImageNoise
-from echosweep.diffusion.samplers.step import Step, evaluator
+from echosweep.diffusion.denoiser import DenoiserLike
+from echosweep.diffusion.noise import NoiseOfShape
+from echosweep.diffusion.samplers.step import SamplerStep, evaluator
 from echosweep.diffusion.schedule import (
     GRID_RANGES,
     check_name,
@@ -25,7 +25,7 @@ from echosweep.diffusion.schedule import (
 
 @torch.no_grad()
 def ode(
-    denoiser: Denoises,
+    denoiser: DenoiserLike,
     latents: Tensor,
     *,
     num_steps: int = 18,
@@ -37,9 +37,9 @@ def ode(
     schedule: str = "linear",
     scaling: str = "none",
     labels: Tensor | None = None,
-    noise: ImageNoise | None = None,
-    corrector: Denoises | None = None,
-) -> Iterator[Step]:
+    noise: NoiseOfShape | None = None,
+    corrector: DenoiserLike | None = None,
+) -> Iterator[SamplerStep]:
     """Yield every step; NFE num_steps (euler) or 2 num_steps - 1 (heun).
 
     latents: (N,C,H,W), unit normal. discretization: vp, ve, iddpm or edm. schedule: vp, ve or
@@ -66,4 +66,4 @@ def ode(
             x_next = x + h * (d_cur + d_prime) / 2
             nfe += 1
         x = x_next
-        yield Step(i, num_steps, sigma[i], x / scales[i + 1], denoised, nfe)
+        yield SamplerStep(i, num_steps, sigma[i], x / scales[i + 1], denoised, nfe)

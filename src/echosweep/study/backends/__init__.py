@@ -17,7 +17,7 @@ DONE, FAILED, FULL, BUSY, STOPPED = 0, 1, 28, 75, 130
 
 
 @dataclass(frozen=True)
-class Settings:
+class BackendSettings:
     """What a backend needs to know. address: of a Ray cluster; options: of Slurm (partition, ...).
 
     workers: trials at a time; None for one a GPU, or one a core. gpus: of each trial.

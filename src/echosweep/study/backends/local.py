@@ -10,9 +10,9 @@ from pathlib import Path
 
 from echosweep import machine
 from echosweep.errors import UsageError
-from echosweep.study.backends import Ended, Settings
-from echosweep.study.backends.nursery import end, fork
+from echosweep.study.backends import BackendSettings, Ended
 from echosweep.study.backends.process import without_worker
+from echosweep.study.backends.worker_processes import end, fork
 from echosweep.study.trial import Trial
 
 _SECONDS_BETWEEN_LOOKS = 0.05
@@ -22,7 +22,7 @@ _ALONE = ("floor", "shift")  # the only trials of their stages: each gets every 
 class Local:
     """Runs trials here, as many at a time as there are slots."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: BackendSettings) -> None:
         """Share out this machine; raise UsageError for more GPUs than it has."""
         self.slots, self.threads = share_out(settings, gpus(), machine.cores())
 
@@ -62,7 +62,7 @@ class Local:
 
 
 def share_out(
-    settings: Settings, gpus: Sequence[str], cores: int
+    settings: BackendSettings, gpus: Sequence[str], cores: int
 ) -> tuple[list[tuple[str, ...]], int]:
     """Return the GPUs of each slot (none on a machine without), and the threads of each.
 

@@ -22,9 +22,9 @@ from typing import Any
 
 from echosweep.errors import EchoSweepError, UsageError
 from echosweep.places import short_temporary
-from echosweep.study.backends import Ended, Settings
-from echosweep.study.backends.nursery import end, fork
+from echosweep.study.backends import BackendSettings, Ended
 from echosweep.study.backends.process import without_worker
+from echosweep.study.backends.worker_processes import end, fork
 from echosweep.study.trial import Trial
 
 LOST = -signal.SIGKILL  # Ray gave its task up: as if killed
@@ -42,7 +42,7 @@ _SECONDS_TO_SAVE = 90.0
 class Ray:
     """Runs trials on the nodes that Ray knows, each in its share of a node's GPUs or cores."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: BackendSettings) -> None:
         """Connect; raise UsageError where Ray is missing, does not answer or has too few GPUs."""
         self.ray = _connect(settings.address)
         self.workers = settings.workers
@@ -126,7 +126,7 @@ def check_seen(study: str) -> None:
         )
 
 
-def share_out(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> tuple[int, int]:
+def share_out(settings: BackendSettings, nodes: Sequence[Mapping[str, float]]) -> tuple[int, int]:
     """Return the GPUs and the threads of each trial, so that every node that can is filled.
 
     nodes: what each has of "CPU" and "GPU", absent if none. Without GPUs in the cluster, a trial

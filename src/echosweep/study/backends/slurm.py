@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from echosweep import machine
 from echosweep.errors import EchoSweepError, UsageError
-from echosweep.study.backends import Ended, Settings
+from echosweep.study.backends import BackendSettings, Ended
 from echosweep.study.backends.process import start, stop, without_worker
 from echosweep.study.trial import Trial
 
@@ -37,7 +37,7 @@ Jobs = list[tuple[Trial, "Job[int]"]]
 class Slurm:
     """Runs trials in Slurm's queue. settings.options are sbatch's, under their long names."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: BackendSettings) -> None:
         """Raise UsageError where submitit or Slurm is missing, or sbatch refuses the options."""
         _import_submitit()
         if not shutil.which("sbatch"):
@@ -120,7 +120,7 @@ class Work:
         sys.exit(128 + number)
 
 
-def _options(settings: Settings) -> dict[str, str | bool]:
+def _options(settings: BackendSettings) -> dict[str, str | bool]:
     """Return sbatch's options by their long names: ours, and on top the user's."""
     given = {name: value or True for name, value in settings.options}
     ours: dict[str, str | bool] = {

@@ -9,14 +9,14 @@ from echosweep.commands.copies import copies
 from echosweep.data.store import FILES, MANIFEST
 from echosweep.environment import environment
 from echosweep.errors import UsageError
+from echosweep.study.artifacts import Artifacts
 from echosweep.study.candidate import Candidate
 from echosweep.study.commands import Drawn
 from echosweep.study.tasks.measure import about, compare, distances, rows_in
-from echosweep.study.workshop import Workshop
 
 
 def finish(
-    workshop: Workshop,
+    artifacts: Artifacts,
     *,
     candidate: dict[str, Any],
     num: int,
@@ -31,17 +31,17 @@ def finish(
     on one side, which flatters a model that remembers them.
     """
     made = Candidate.make(candidate)
-    images = workshop.images(made, num, seed)
-    drawn = Drawn(num, seed, min(num, rows_in(workshop.data, split)), split, tuple(metrics))
-    record = compare(workshop, images, drawn, workshop.study / "evaluation" / images.name)
+    images = artifacts.images(made, num, seed)
+    drawn = Drawn(num, seed, min(num, rows_in(artifacts.data, split)), split, tuple(metrics))
+    record = compare(artifacts, images, drawn, artifacts.study / "evaluation" / images.name)
     trained_on = made.train.split
     as_published = Drawn(
-        num, seed, min(num, rows_in(workshop.data, trained_on)), trained_on, ("frechet",)
+        num, seed, min(num, rows_in(artifacts.data, trained_on)), trained_on, ("frechet",)
     )
-    paper = compare(workshop, images, as_published)
+    paper = compare(artifacts, images, as_published)
     return {
         "measure": {
-            **about(workshop, made, images, drawn),
+            **about(artifacts, made, images, drawn),
             **distances(record),
             "n_generated": record["n_generated"],
             "n_reference": record["n_reference"],
@@ -54,11 +54,11 @@ def finish(
             **distances(paper),
         },
         "candidate": made.model_dump(mode="json"),
-        **_shareable(workshop, images, trained_on, rate),
+        **_shareable(artifacts, images, trained_on, rate),
     }
 
 
-def _shareable(workshop: Workshop, images: Path, trained_on: str, rate: float) -> dict[str, Any]:
+def _shareable(artifacts: Artifacts, images: Path, trained_on: str, rate: float) -> dict[str, Any]:
     """Return what the search for copies found, and the store without them."""
     kept = images.with_name(images.name + "-shareable")
     if kept.exists():  # of a search that was cut short, or at another rate
@@ -66,18 +66,20 @@ def _shareable(workshop: Workshop, images: Path, trained_on: str, rate: float) -
     try:
         found = copies(
             images,
-            workshop.data,
+            artifacts.data,
             train_split=trained_on,
             rate=rate,
             drop=kept,
-            out=workshop.study / "copies" / images.name,
-            config=workshop.features.model_copy(update={"features": workshop.features.chosen[:1]}),
-            show=workshop.show,
+            out=artifacts.study / "copies" / images.name,
+            config=artifacts.features.model_copy(
+                update={"features": artifacts.features.chosen[:1]}
+            ),
+            show=artifacts.show,
         )
     except UsageError as error:  # too few real images to know what an innocent one looks like
         return {"copies": {"error": str(error)}, "shareable": None}
     assert found
     return {
         "copies": {name: value for name, value in found.items() if name != "images"},
-        "shareable": str(kept.relative_to(workshop.study)),
+        "shareable": str(kept.relative_to(artifacts.study)),
     }

@@ -3,11 +3,11 @@
 from typing import Any
 
 from echosweep.commands.floor import floor
-from echosweep.study.workshop import Workshop
+from echosweep.study.artifacts import Artifacts
 
 
-def floors(workshop: Workshop, **options: Any) -> dict[str, Any]:
+def floors(artifacts: Artifacts, **options: Any) -> dict[str, Any]:
     """Return the record of `echosweep floor` on all of the data, by these of its options."""
-    record = floor(workshop.data, config=workshop.features, show=workshop.show, **options)
+    record = floor(artifacts.data, config=artifacts.features, show=artifacts.show, **options)
     assert record
     return record

@@ -10,25 +10,25 @@ from echosweep.commands.evaluate import evaluate
 from echosweep.data.store import FrameStore, Preparation
 from echosweep.diffusion.samplers import nfe
 from echosweep.environment import environment
+from echosweep.study.artifacts import Artifacts, rate_of
 from echosweep.study.candidate import Candidate
-from echosweep.study.commands import Drawn, Guide, by_hand
+from echosweep.study.commands import Drawn, GuidedBy, by_hand
 from echosweep.study.recipe import DISCRIMINATOR_SEED
-from echosweep.study.workshop import Workshop, rate_of
 from echosweep.training import checkpoint
 
 METRICS = ("frechet", "kid")
 
 
 def measure(
-    workshop: Workshop, *, candidate: dict[str, Any], num: int, seed: int, split: str
+    artifacts: Artifacts, *, candidate: dict[str, Any], num: int, seed: int, split: str
 ) -> dict[str, Any]:
     """Return the distance of `num` images of a candidate, from `seed` on, to a split."""
     made = Candidate.make(candidate)
-    images = workshop.images(made, num, seed)
-    drawn = Drawn(num, seed, min(num, rows_in(workshop.data, split)), split, METRICS)
-    record = compare(workshop, images, drawn)
+    images = artifacts.images(made, num, seed)
+    drawn = Drawn(num, seed, min(num, rows_in(artifacts.data, split)), split, METRICS)
+    record = compare(artifacts, images, drawn)
     return {
-        **about(workshop, made, images, drawn),
+        **about(artifacts, made, images, drawn),
         **distances(record),
         "n_generated": record["n_generated"],
         "n_reference": record["n_reference"],
@@ -37,18 +37,18 @@ def measure(
 
 
 def compare(
-    workshop: Workshop, images: Path, drawn: Drawn, out: Path | None = None
+    artifacts: Artifacts, images: Path, drawn: Drawn, out: Path | None = None
 ) -> dict[str, Any]:
     """Return the evaluation of a store against a split of the data."""
     record = evaluate(
         images,
-        workshop.data,
+        artifacts.data,
         metrics=drawn.metrics,
         num=drawn.n,
         split=drawn.split,
-        config=workshop.features,
+        config=artifacts.features,
         out=out,
-        show=workshop.show,
+        show=artifacts.show,
     )
     assert record
     return record
@@ -74,27 +74,27 @@ def _short(name: str, metric: str) -> str:
     return "fd" + name.removeprefix(metric) if name.startswith(metric) else name
 
 
-def about(workshop: Workshop, candidate: Candidate, images: Path, drawn: Drawn) -> dict[str, Any]:
+def about(artifacts: Artifacts, candidate: Candidate, images: Path, drawn: Drawn) -> dict[str, Any]:
     """Return a candidate's size, what it cost, and the commands that make it anew."""
-    facts = checkpoint.read_facts(workshop.weights(candidate))
-    guiding = workshop.guide(candidate)
+    facts = checkpoint.read_facts(artifacts.weights(candidate))
+    guiding = artifacts.guide(candidate)
     kimg = facts["nimg"] / 1000
     guide = None
     if guiding:
         weak = candidate.sample.guidance == Path("autoguidance")
         weak_kimg = checkpoint.read_facts(guiding.with_suffix(""))["nimg"] / 1000 if weak else None
-        guide = Guide(DISCRIMINATOR_SEED, weak_kimg)
+        guide = GuidedBy(DISCRIMINATOR_SEED, weak_kimg)
     return {
         "candidate": candidate.model_dump(mode="json"),
         "network": candidate.train.network,
         "framework": candidate.train.framework,
         "kimg": kimg,
         **_costs(candidate, facts, images),
-        "files": _files(workshop, candidate, images, guiding),
+        "files": _files(artifacts, candidate, images, guiding),
         "num": drawn.num,
         "split": drawn.split,
         "seed": drawn.seed,
-        "commands": by_hand(candidate, workshop.features, drawn, kimg, guide),
+        "commands": by_hand(candidate, artifacts.features, drawn, kimg, guide),
     }
 
 
@@ -114,17 +114,17 @@ def _costs(candidate: Candidate, facts: dict[str, Any], images: Path) -> dict[st
 
 
 def _files(
-    workshop: Workshop, candidate: Candidate, images: Path, guiding: Path | None
+    artifacts: Artifacts, candidate: Candidate, images: Path, guiding: Path | None
 ) -> dict[str, str | None]:
     """Return where its parts are, below the study's folder."""
     parts: dict[str, Path | None] = {
-        "run": workshop.run(candidate.train),
-        "weights": workshop.weights(candidate),
+        "run": artifacts.run(candidate.train),
+        "weights": artifacts.weights(candidate),
         "images": images,
         "guide": guiding,
     }
     return {
-        name: str(part.relative_to(workshop.study)) if part else None
+        name: str(part.relative_to(artifacts.study)) if part else None
         for name, part in parts.items()
     }
 

@@ -3,27 +3,27 @@
 from typing import Any
 
 from echosweep.commands.shift import shift
+from echosweep.study.artifacts import Artifacts
 from echosweep.study.candidate import Candidate
 from echosweep.study.tasks.measure import rows_in
-from echosweep.study.workshop import Workshop
 
 
 def shifts(
-    workshop: Workshop, *, candidate: dict[str, Any], num: int, **options: Any
+    artifacts: Artifacts, *, candidate: dict[str, Any], num: int, **options: Any
 ) -> dict[str, Any]:
     """Return the record of `echosweep shift`: without guidance, and with it where there is some.
 
     num: images a side, as many as the split has if those are fewer. options: of the command.
     """
     made, seed = Candidate.make(candidate), options["seed"]
-    plain = workshop.images(made.unguided(), num, seed)
+    plain = artifacts.images(made.unguided(), num, seed)
     record = shift(
         plain,
-        workshop.data,
-        after=workshop.images(made, num, seed) if made.sample.guidance else None,
-        num=min(num, rows_in(workshop.data, options["split"])),
-        out=workshop.study / "shift" / plain.name,
-        show=workshop.show,
+        artifacts.data,
+        after=artifacts.images(made, num, seed) if made.sample.guidance else None,
+        num=min(num, rows_in(artifacts.data, options["split"])),
+        out=artifacts.study / "shift" / plain.name,
+        show=artifacts.show,
         **options,
     )
     assert record

@@ -1,7 +1,7 @@
 """What trials cost, in the order in which they are done: a part that is there costs nothing.
 
 The parts are those of the workshop: weights, which a later trial of the same run only trains
-further; guides; images; features. Seconds are counts of what a `Meter` timed.
+further; guides; images; features. Seconds are counts of what a `Timings` timed.
 Invariant: the same trials in the same order cost the same, however they are split into stages.
 """
 
@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from echosweep import runs
 from echosweep.config import SampleConfig, TrainConfig
 from echosweep.diffusion.samplers import nfe
+from echosweep.errors import EchoSweepError
 from echosweep.sampling import chunk
 from echosweep.study.candidate import Candidate
-from echosweep.study.costs import Meter, Network, start
 from echosweep.study.recipe import DISCRIMINATOR_SEED
+from echosweep.study.timings import Network, Timings, start
 from echosweep.study.trial import Trial
 from echosweep.training.discriminator import steps_an_epoch
 from echosweep.training.discriminator_accuracy import LEVELS
@@ -31,41 +32,41 @@ _HELD_OUT_IMAGES, _STATES = 256, 2  # of a run
 _FLOAT = 4
 
 
-class Cost(NamedTuple):
+class TrialCost(NamedTuple):
     """Seconds of one device, bytes on disk, and the GB of memory that the largest part needs."""
 
     seconds: float = 0.0
     disk: float = 0.0
     memory_gb: float = 0.0
 
-    def plus(self, other: "Cost") -> "Cost":
+    def plus(self, other: "TrialCost") -> "TrialCost":
         """Return what both cost, one after the other."""
         memory = max(self.memory_gb, other.memory_gb)
-        return Cost(self.seconds + other.seconds, self.disk + other.disk, memory)
+        return TrialCost(self.seconds + other.seconds, self.disk + other.disk, memory)
 
 
-def total(costs: list[Cost]) -> Cost:
+def total(costs: list[TrialCost]) -> TrialCost:
     """Return what all cost, one after another."""
-    result = Cost()
+    result = TrialCost()
     for cost in costs:
         result = result.plus(cost)
     return result
 
 
-class Bill:
+class TrialCosts:
     """Adds up what trials cost here."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter, self._data = meter, meter.data
+    def __init__(self, timings: Timings) -> None:
+        self._timings, self._data = timings, timings.data
         self._made: set[str] = set()
         self._kimg: dict[str, float] = {}
         self._real_features: dict[str, int] = {}
 
-    def cost(self, trial: Trial) -> Cost:
+    def cost(self, trial: Trial) -> TrialCost:
         """Return what a trial costs after those before it."""
         params = dict(trial.params)
         candidate = Candidate.make(params["candidate"]) if "candidate" in params else None
-        parts = [Cost(start())]
+        parts = [TrialCost(start())]
         match trial.task:
             case "measure":
                 assert candidate
@@ -75,33 +76,35 @@ class Bill:
                 assert candidate
                 parts += self._measured(candidate, params["num"], params["seed"])
                 parts.append(self._real(None))  # to search for copies, and pools of images
-                parts.append(Cost(disk=params["num"] * self._data.bytes_per_image))
+                parts.append(TrialCost(disk=params["num"] * self._data.bytes_per_image))
             case "shift":
                 assert candidate
                 parts += self._fits(candidate, params)
             case "floor":
                 parts.append(self._real(None))
+            case _:
+                raise EchoSweepError(f"what a trial of task {trial.task!r} costs is not known")
         return total(parts)
 
-    def _measured(self, candidate: Candidate, num: int, seed: int) -> list[Cost]:
+    def _measured(self, candidate: Candidate, num: int, seed: int) -> list[TrialCost]:
         """Return the costs of images and of their features."""
         new = num if self._first(["features", candidate.identity(), num, seed]) else 0
         return [*self._images(candidate, num, seed), self._features(new)]
 
-    def _images(self, candidate: Candidate, num: int, seed: int) -> list[Cost]:
+    def _images(self, candidate: Candidate, num: int, seed: int) -> list[TrialCost]:
         parts = [*self._weights(candidate.train), *self._guide(candidate)]
         if self._first(["images", candidate.identity(), num, seed]):
-            network = self._meter.network(candidate.train)
+            network = self._timings.network(candidate.train)
             each = _evaluations(candidate.sample) * network.evaluation
             seconds = self._padded(num) * each
-            parts.append(Cost(seconds, num * self._data.bytes_per_image))
+            parts.append(TrialCost(seconds, num * self._data.bytes_per_image))
         return parts
 
-    def _weights(self, config: TrainConfig) -> list[Cost]:
+    def _weights(self, config: TrainConfig) -> list[TrialCost]:
         """Return the cost of training from where its run has got, or anew if that is beyond."""
         if not self._first(["weights", config.identity(), config.total_kimg, config.budget_hours]):
             return []
-        network, run = self._meter.network(config), runs.signature(config.identity())
+        network, run = self._timings.network(config), runs.signature(config.identity())
         kimg, before = kimg_of(config, network), self._kimg.get(run, 0.0)
         if before > kimg:
             before = 0.0
@@ -114,7 +117,7 @@ class Bill:
         tracks = 2 if config.posthoc_ema else 0
         # Of the weights: snapshots, the end, tracks, and resumable checkpoints with moments.
         copies = snapshots + 1 + tracks * STORED * new + begins * _STATES * (4 + tracks)
-        return [Cost(seconds, copies * network.parameters * _FLOAT, network.memory_gb)]
+        return [TrialCost(seconds, copies * network.parameters * _FLOAT, network.memory_gb)]
 
     def _snapshot(self, config: TrainConfig) -> int:
         """Return the evaluations of a snapshot: of its sample grid and its held-out loss."""
@@ -122,7 +125,7 @@ class Bill:
         held_out = 0 if config.split in ("val", "all") else self._data.count("val")
         return grid + len(range(0, held_out, -(-held_out // _HELD_OUT_IMAGES) or 1))
 
-    def _guide(self, candidate: Candidate) -> list[Cost]:
+    def _guide(self, candidate: Candidate) -> list[TrialCost]:
         """Return the cost of a discriminator; a weaker model is a snapshot that is there."""
         if str(candidate.sample.guidance) != "discriminator":
             return []
@@ -131,7 +134,7 @@ class Bill:
         parts = self._images(plain, num, DISCRIMINATOR_SEED)
         what = ["discriminator", plain.identity(), config.model_dump(mode="json"), num]
         if self._first(what):
-            network = self._meter.network(candidate.train)
+            network = self._timings.network(candidate.train)
             held_out = max(2, min(config.held_out, num // 8))
             images = steps_an_epoch(num - held_out, config) * config.batch
             measured = 2 * len(LEVELS) * min(held_out, self._data.count("val") or held_out)
@@ -139,20 +142,22 @@ class Bill:
             epoch += measured * _MEASURED * network.evaluation
             weights = _DISCRIMINATOR_WEIGHTS * network.parameters * _FLOAT
             # Every epoch, the best one again, and a resumable checkpoint with moments.
-            parts.append(Cost(config.epochs * epoch, (config.epochs + 4) * weights))
+            parts.append(TrialCost(config.epochs * epoch, (config.epochs + 4) * weights))
         return parts
 
-    def _fits(self, candidate: Candidate, params: dict[str, Any]) -> list[Cost]:
+    def _fits(self, candidate: Candidate, params: dict[str, Any]) -> list[TrialCost]:
         """Return the cost of images and of the classifiers that try to tell them from real ones."""
         guided = [candidate] if candidate.sample.guidance else []
         columns = [candidate.unguided(), *guided]
         parts = [p for one in columns for p in self._images(one, params["num"], params["seed"])]
         shown = 2 * 0.9 * min(params["num"], self._data.count(params["split"]))
         shown *= params["epochs"] * params["repeats"] * (len(columns) + 1)  # one more: the floor
-        each = sum(self._meter.classifier(name, params["batch"]) for name in params["classifiers"])
-        return [*parts, Cost(shown * each)]
+        each = sum(
+            self._timings.classifier(name, params["batch"]) for name in params["classifiers"]
+        )
+        return [*parts, TrialCost(shown * each)]
 
-    def _real(self, split: str | None, num: int | None = None) -> Cost:
+    def _real(self, split: str | None, num: int | None = None) -> TrialCost:
         """Return the cost of features of real images: `num` of a split, or all of all."""
         new = 0
         for name in [split] if split else self._data.images:
@@ -161,13 +166,13 @@ class Bill:
             self._real_features[name] = max(wanted, self._real_features.get(name, 0))
         return self._features(new)
 
-    def _features(self, images: int) -> Cost:
-        widths = sum(extractor.dims for extractor in self._meter.extractors)
-        return Cost(images * self._meter.features, images * widths * _FLOAT)
+    def _features(self, images: int) -> TrialCost:
+        widths = sum(extractor.dims for extractor in self._timings.extractors)
+        return TrialCost(images * self._timings.features, images * widths * _FLOAT)
 
     def _padded(self, num: int) -> int:
         """Return `num` filled up to whole network calls."""
-        size = chunk(self._meter.device)
+        size = chunk(self._timings.device)
         return -(-num // size) * size
 
     def _first(self, what: object) -> bool:

@@ -30,7 +30,7 @@ from echosweep.training.posthoc_ema import stored_tracks
 
 
 @dataclass(frozen=True)
-class Workshop:
+class Artifacts:
     """Where parts are made, and of what. gpus: several are used by a process each."""
 
     study: Path

@@ -12,9 +12,9 @@ from echosweep.config import FeatureOptions
 from echosweep.data.store import FrameStore
 from echosweep.distributed import MEETING
 from echosweep.progress import hidden
+from echosweep.study.artifacts import Artifacts
 from echosweep.study.candidate import Candidate
 from echosweep.study.trial import Trial
-from echosweep.study.workshop import Workshop
 
 
 @contextlib.contextmanager
@@ -52,12 +52,12 @@ def test_several_processes_train_and_draw_what_one_draws(
 ) -> None:
     study, trials = small_study
     candidate = Candidate.make(trials[0].params["candidate"])
-    workshop = Workshop(study, small_store, FeatureOptions(), 2, hidden)
+    artifacts = Artifacts(study, small_store, FeatureOptions(), 2, hidden)
     with _listening() as heard:
-        together = FrameStore.open(workshop.images(candidate, 10, 3))
+        together = FrameStore.open(artifacts.images(candidate, 10, 3))
     assert heard
     assert all(address.startswith("0100007F:") for address in heard)  # loopback
-    model = workshop.weights(candidate).with_suffix(".safetensors")
+    model = artifacts.weights(candidate).with_suffix(".safetensors")
     alone = sample(model, tmp_path / "alone", num=10, seed=3, config=candidate.sample)
     assert alone is not None
     np.testing.assert_array_equal(together.images, alone.images)
@@ -68,13 +68,13 @@ def test_a_smaller_budget_asked_for_later_is_trained_aside(
     small_study: tuple[Path, list[Trial]], small_store: Path
 ) -> None:
     study, trials = small_study
-    workshop = Workshop(study, small_store, FeatureOptions(), 1, hidden)
+    artifacts = Artifacts(study, small_store, FeatureOptions(), 1, hidden)
     whole = Candidate.make(trials[0].params["candidate"])
     half = whole.changed({"train.total_kimg": 0.08})
-    kept = workshop.weights(whole).with_suffix(".safetensors").read_bytes()
-    later = workshop.weights(half).with_suffix(".safetensors").read_bytes()
-    assert workshop.weights(whole).with_suffix(".safetensors").read_bytes() == kept != later
+    kept = artifacts.weights(whole).with_suffix(".safetensors").read_bytes()
+    later = artifacts.weights(half).with_suffix(".safetensors").read_bytes()
+    assert artifacts.weights(whole).with_suffix(".safetensors").read_bytes() == kept != later
     assert len(list((study / "runs").iterdir())) == 2
-    averaged = workshop.weights(half.changed({"ema": 0.1}))
+    averaged = artifacts.weights(half.changed({"ema": 0.1}))
     assert averaged.with_suffix(".safetensors").exists()
     assert len(list((study / "runs").iterdir())) == 2

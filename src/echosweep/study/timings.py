@@ -73,7 +73,7 @@ class Network(NamedTuple):
     scaled: bool
 
 
-class Meter:
+class Timings:
     """What things take here. gpus: of a trial; they are taken to share a training step evenly."""
 
     def __init__(

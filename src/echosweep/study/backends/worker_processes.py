@@ -1,6 +1,6 @@
 """Workers as plain processes, forked from a process that has imported torch: they start in no time.
 
-The nursery is Python's fork server, which computes nothing itself, so what is forked from it holds
+They come from Python's fork server, which computes nothing itself, so what is forked from it holds
 no lock, no thread and no GPU. Invariant: a worker does not outlive who forked it, whichever way
 that ends; asked to stop, it saves.
 """
