@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from echosweep.data.phantom_scene import Renderer, Scene
@@ -185,21 +183,6 @@ def test_local_mean_is_of_what_is_inside() -> None:
     assert mean[0, 0] == (0 + 1 + 5 + 6) / 4
     assert mean[2, 2] == 6
     assert mean[4, 4] == 0
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.floats(0.2, 0.8))
-def test_regions_are_those_of_a_flood_fill(seed: int, share: float) -> None:
-    dark = np.random.default_rng(seed).random((7, 9)) < share
-    expected = np.zeros(dark.shape, np.int64)
-    for start in reversed(np.flatnonzero(dark)):
-        stack = [divmod(int(start), 9)]
-        while stack:
-            y, x = stack.pop()
-            if 0 <= y < 7 and 0 <= x < 9 and dark[y, x] and not expected[y, x]:
-                expected[y, x] = start + 1
-                stack += [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
-    np.testing.assert_array_equal(echo_sector.label_regions(dark[None])[0], expected)
 
 
 def test_pools_are_counted_and_measured() -> None:

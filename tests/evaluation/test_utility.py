@@ -171,7 +171,7 @@ def test_intervals_hold_the_truth() -> None:
 
 @pytest.mark.parametrize("df", [1, 2, 5, 30, 1000])
 def test_the_quantile_is_students(df: int) -> None:
-    assert student(df) == pytest.approx(t.ppf(0.975, df), rel=1e-6)
+    assert student(df) == pytest.approx(t.ppf(0.975, df), rel=1e-12)
 
 
 def test_fieller_ends_where_the_difference_is_just_not_told_from_zero() -> None:

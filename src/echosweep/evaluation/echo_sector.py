@@ -9,6 +9,7 @@ from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 BLACK = 6.0  # grey levels; video coding, resizing and generators leave up to this in black
 HULL_ANGLES = 16  # of pairs of parallel lines around the bright pixels
@@ -17,7 +18,6 @@ SMALLEST_POOL = 0.005  # of the sector: less is a gap between speckles
 
 Images = NDArray[np.float32]
 Masks = NDArray[np.bool_]
-Labels = NDArray[np.int64]
 
 
 def neighbourhood(shape: tuple[int, ...]) -> int:
@@ -59,56 +59,19 @@ def pool_areas(images: Images, inside: Masks) -> list[NDArray[np.float64]]:
     grain, size = min(images.shape[1:]) // 16 | 1, inside.sum((1, 2))
     mean = np.where(inside, images, 0).sum((1, 2)) / np.maximum(size, 1)
     dark = inside & (local_mean(images, inside, grain) < POOL_CONTRAST * mean[:, None, None])
-    dark = _dilate(_erode(dark, grain), grain)
-    border = inside & ~_erode(inside, 3)
-    found = zip(label_regions(dark), border, size, strict=True)
-    return [_enclosed(label, edge, int(sector)) for label, edge, sector in found]
+    dark = ndimage.binary_opening(dark, np.ones((1, grain, grain)))
+    border = inside & ~ndimage.binary_erosion(inside, np.ones((1, 3, 3)))
+    found = zip(dark, border, size, strict=True)
+    return [_enclosed(mask, edge, int(sector)) for mask, edge, sector in found]
 
 
-def label_regions(dark: Masks) -> Labels:
-    """Return (N, H, W): for each dark pixel the largest pixel number in its region, else 0.
-
-    Pixels are numbered from 1; a region is connected by edges, not by corners.
-    """
-    numbers = np.arange(1, dark[0].size + 1).reshape(dark.shape[1:])
-    label = np.where(dark, numbers, 0)
-    while True:
-        spread = label
-        for axis in (1, 2):
-            spread = np.maximum(_run_max(spread, dark, axis), _back(spread, dark, axis))
-        if np.array_equal(spread, label):
-            return label
-        label = spread
-
-
-def _enclosed(label: Labels, edge: Masks, sector: int) -> NDArray[np.float64]:
+def _enclosed(dark: Masks, edge: Masks, sector: int) -> NDArray[np.float64]:
+    label, _ = ndimage.label(dark)  # by edges, not by corners
     counts = np.bincount(label.ravel())
     counts[np.unique(label[edge])] = 0
     counts[0] = 0
     areas: NDArray[np.float64] = counts[counts >= max(SMALLEST_POOL * sector, 1)] / max(sector, 1)
     return areas
-
-
-def _run_max(label: Labels, dark: Masks, axis: int) -> Labels:
-    """Return the running maximum along `axis`, begun anew at each pixel that is not dark."""
-    # What is added grows from run to run, so that no maximum outlives its run.
-    run = np.cumsum(~dark, axis) * (label[0].size + 1)
-    return np.where(dark, np.maximum.accumulate(label + run, axis) - run, 0)
-
-
-def _back(label: Labels, dark: Masks, axis: int) -> Labels:
-    return np.flip(_run_max(np.flip(label, axis), np.flip(dark, axis), axis), axis)
-
-
-def _erode(masks: Masks, size: int) -> Masks:
-    """Return the pixels around which a square of `size` is all set; outside the image none is."""
-    eroded: Masks = _square_sum(masks, size) == size**2
-    return eroded
-
-
-def _dilate(masks: Masks, size: int) -> Masks:
-    dilated: Masks = _square_sum(masks, size) > 0
-    return dilated
 
 
 def _square_sum(values: NDArray[np.generic], size: int) -> Images:

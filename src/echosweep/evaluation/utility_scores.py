@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from echosweep.evaluation.sets import Interval
 
@@ -124,14 +125,8 @@ def estimate(gains: Gains, groups: Ints) -> UtilityEstimate:
 
 
 def student(df: int, level: float = 0.95) -> float:
-    """Return the two-sided quantile of Student's t distribution.
-
-    t = sqrt(df) tan(a) has a density proportional to cos(a)^(df - 1), which is summed up.
-    """
-    angle = (np.arange(20_000) + 0.5) / 20_000 * math.pi / 2
-    mass = np.cumsum(np.cos(angle) ** (df - 1))
-    at = np.interp(level * mass[-1], mass, angle + angle[0])
-    return float(math.sqrt(df) * math.tan(at))
+    """Return the two-sided quantile of Student's t distribution."""
+    return float(special.stdtrit(df, (1 + level) / 2))
 
 
 def fieller(above: Numbers, cov: Numbers, quantile: float) -> Interval | None:
