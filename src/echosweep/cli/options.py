@@ -97,11 +97,10 @@ def options_of(config: type[Config]) -> Any:
 
 
 def _in_order(config: type[Config]) -> list[str]:
-    """Return the names of the fields: its own before its bases', those that are free last."""
-    own = dict.fromkeys(n for kind in config.__mro__ for n in inspect.get_annotations(kind))
-    return sorted(
-        (name for name in own if name in config.model_fields), key=config.free().__contains__
-    )
+    """Return the names of the fields: its own before its bases', but what of it is free last."""
+    names = dict.fromkeys(n for kind in config.__mro__ for n in inspect.get_annotations(kind))
+    last = config.free() & {*inspect.get_annotations(config)}
+    return sorted((name for name in names if name in config.model_fields), key=last.__contains__)
 
 
 def _default(value: Any, listed: bool) -> str:

@@ -1,11 +1,11 @@
 """What the training of a discriminator is."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from echosweep.config.base import Config, Device, Fraction, KeyOf, Positive, PositiveInt, Seed
+from echosweep.config.base import Config, Device, Fraction, Free, KeyOf, Positive, PositiveInt, Seed
 from echosweep.errors import UsageError
 
 NotNegative = Annotated[float, Field(ge=0)]
@@ -20,11 +20,11 @@ class DiscriminatorConfig(Config):
     kind: Annotated[str, KeyOf("diffusion/discriminators", "DISCRIMINATORS")] = Field(
         "encoder", description="what looks at the images"
     )
-    classifier: Path | None = Field(
+    classifier: Annotated[Path | None, Free] = Field(
         None, description="classifier-features: weights of ADM's ImageNet classifier"
     )
-    epochs: PositiveInt = Field(50, description="passes over the generated images")
-    patience: Annotated[int, Field(ge=0)] = Field(
+    epochs: Annotated[PositiveInt, Free] = Field(50, description="passes over the generated images")
+    patience: Annotated[int, Field(ge=0), Free] = Field(
         10, description="stop after this many epochs without a better held-out loss; 0: never"
     )
     batch: Annotated[int, Field(ge=2, multiple_of=2)] = Field(
@@ -49,9 +49,6 @@ class DiscriminatorConfig(Config):
     )
     seed: Seed = Field(0, description="seed of weights, order and noise")
 
-    # How long it goes on can change between two calls.
-    _FREE: ClassVar = ("epochs", "patience", "classifier")
-
     @model_validator(mode="after")
     def _classifier_has_weights(self) -> "DiscriminatorConfig":
         if self.classifier and self.kind != "classifier-features":
@@ -60,10 +57,6 @@ class DiscriminatorConfig(Config):
                 "--kind classifier-features"
             )
         return self
-
-    def identity(self) -> dict[str, Any]:
-        """Return the fields that decide what is computed: equal ones may continue each other."""
-        return {k: v for k, v in self.model_dump(mode="json").items() if k not in self._FREE}
 
 
 class DiscriminateOptions(DiscriminatorConfig):

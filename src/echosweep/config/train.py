@@ -1,6 +1,6 @@
 """What a run of training is."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -28,8 +28,12 @@ class TrainConfig(Config):
     framework: Annotated[str, KeyOf("diffusion", "FRAMEWORKS")] = Field(
         "edm", description="training framework"
     )
-    total_kimg: Positive | None = Field(None, description="stop after this many thousand images")
-    budget_hours: Positive | None = Field(None, description="stop after this many hours")
+    total_kimg: Annotated[Positive | None, Free] = Field(
+        None, description="stop after this many thousand images"
+    )
+    budget_hours: Annotated[Positive | None, Free] = Field(
+        None, description="stop after this many hours"
+    )
 
     model_channels: PositiveInt | None = Field(None, description="base width; default: preset's")
     channel_mult: tuple[PositiveInt, ...] | None = Field(
@@ -52,7 +56,7 @@ class TrainConfig(Config):
     sigma_data: Positive = Field(0.5, description="standard deviation of the data (EDM)")
 
     batch: PositiveInt = Field(256, description="images per step, over all processes")
-    micro_batch: PositiveInt | None = Field(
+    micro_batch: Annotated[PositiveInt | None, Free] = Field(
         None,
         description="images per pass and process (gradient accumulation); default: as many as the "
         "memory takes",
@@ -76,24 +80,22 @@ class TrainConfig(Config):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="autocast of the network; auto: bf16 on a GPU, fp32 on a CPU"
     )
-    compile: Literal["auto", "on", "off"] = Field(
+    compile: Annotated[Literal["auto", "on", "off"], Free] = Field(
         "auto", description="compile the network; auto: on a GPU, from 5,000 steps or an hour on"
     )
     split: str = Field("train", description="split of the store to train on, or all")
 
-    snapshots: PositiveInt = Field(
+    snapshots: Annotated[PositiveInt, Free] = Field(
         10, description="averaged weights and sample grids kept, evenly over the run"
     )
-    checkpoint_minutes: Positive = Field(10.0, description="time between resumable checkpoints")
-    grid_images: Annotated[int, Field(ge=0)] = Field(
+    checkpoint_minutes: Annotated[Positive, Free] = Field(
+        10.0, description="time between resumable checkpoints"
+    )
+    grid_images: Annotated[int, Field(ge=0), Free] = Field(
         16, description="images in each sample grid; 0: no grids"
     )
-    grid_steps: Annotated[int, Field(ge=2)] = Field(18, description="sampler steps of the grids")
-
-    # How long, how fast, and what is kept on the way can change between two calls of one run.
-    _FREE: ClassVar = (
-        *("total_kimg", "budget_hours", "micro_batch", "compile", "snapshots"),
-        *("checkpoint_minutes", "grid_images", "grid_steps"),
+    grid_steps: Annotated[int, Field(ge=2), Free] = Field(
+        18, description="sampler steps of the grids"
     )
 
     _lists = field_validator("channel_mult", "attention_factors", mode="before")(split_at_commas)
@@ -112,9 +114,8 @@ class TrainConfig(Config):
     def identity(self) -> dict[str, Any]:
         """Return the fields that decide what is computed: equal ones may continue each other."""
         # Without it a run is one of those made before this setting was there.
-        unused = () if self.posthoc_ema else ("posthoc_ema",)
-        left_out = (*self._FREE, *unused)
-        return {k: v for k, v in self.model_dump(mode="json").items() if k not in left_out}
+        unused = set() if self.posthoc_ema else {"posthoc_ema"}
+        return self.model_dump(mode="json", exclude=self.free() | unused)
 
 
 class TrainOptions(TrainConfig):
