@@ -41,6 +41,11 @@ _API = {
 __all__ = sorted(_API)
 
 
+def __dir__() -> list[str]:
+    """Return the names of the API too, before any of them is used."""
+    return sorted({*globals(), *_API})
+
+
 def __getattr__(name: str) -> Any:
     if name not in _API:
         raise AttributeError(f"module 'echosweep' has no attribute {name!r}")

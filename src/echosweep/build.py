@@ -115,9 +115,15 @@ def build_extractors(config: FeatureConfig, device: str | None = None) -> list[E
 def load_model(path: str | Path, device: str = "cpu") -> Denoiser:
     """Return the denoiser D(x, sigma) of a run: its averaged weights, in evaluation mode.
 
-    path: a run's folder, or NAME.safetensors inside it (a snapshot). x is (N, C, H, W) in [-1, 1]
-    plus noise, sigma (N,) or a number. Raises UsageError where no model is, EchoSweepError where
-    its file is damaged or not safetensors.
+    x is (N, C, H, W) in [-1, 1] plus noise, sigma (N,) or a number.
+
+    Args:
+        path: A run's folder, or NAME.safetensors inside it (a snapshot).
+        device: Where to put it: cpu, cuda, cuda:1, ...
+
+    Raises:
+        UsageError: Where no model is.
+        EchoSweepError: Where its file is damaged, or not safetensors.
     """
     tensors, facts = checkpoint.load(model_path(path))
     with _described(path):

@@ -39,14 +39,20 @@ def ema(
 ) -> Path:
     """Write the average of that relative length to `out`, as a model to sample from; return `out`.
 
-    run: a folder trained with `posthoc_ema`. length: the standard deviation of what the weights
-    are averaged over, as a share of the training so far, at most 0.25. out: NAME.safetensors, with
-    NAME.json beside it; "ema" there has the length and its error, the distance from the profile
-    wanted to the one made, as a share of the former. at_kimg: average up to there; None: to the
-    last point stored, the end of a finished run.
+    The same call again returns at once.
 
-    The same call again returns at once. Raises UsageError for a run without stored averages, a
-    length or a point that cannot be made, or an `out` that is another file.
+    Args:
+        run: Folder of a run that was trained with `posthoc_ema`.
+        length: Standard deviation of the weights' average over training, as a share of the
+            training so far, at most 0.25 (sigma_rel of Karras et al. 2024).
+        out: NAME.safetensors, with NAME.json beside it. Its "ema" has the length, and the error:
+            the distance of the profile that was made from the one wanted, as a share of the latter.
+        at_kimg: Average up to this point; None: the last one stored, the end of a finished run.
+        progress: Called after each file.
+
+    Raises:
+        UsageError: For a run without stored averages, a length or a point that cannot be made, or
+            an `out` that is another file.
     """
     run, out = Path(run), Path(out)
     points = _points(run)

@@ -27,8 +27,15 @@ def report(study: str | Path, out: str | Path | None = None) -> Path:
     """Write the report of the folder `study` to `out`, by default STUDY/report; return its page.
 
     Beside the page are every table as CSV, Tables 1 and 2 as LaTeX, every figure as PNG and PDF. A
-    study that is not finished has a report too, which says what is missing. Raises UsageError where
-    no study is, or `out` holds other files, EchoSweepError for a record that is damaged or missing.
+    study that is not finished has a report too, which says what is missing.
+
+    Args:
+        study: Folder of the study.
+        out: Folder for the report.
+
+    Raises:
+        UsageError: Where no study is, or `out` holds other files.
+        EchoSweepError: For a record that is damaged or missing.
     """
     study = Path(study)
     folder = Path(out) if out else study / "report"
