@@ -13,7 +13,7 @@ from torch import Tensor
 
 from echosweep import compute
 from echosweep.build import load_discriminator, load_model, model_path
-from echosweep.config import SampleConfig
+from echosweep.config import SampleConfig, guidance_weights
 from echosweep.diffusion.denoiser import Denoiser, DenoiserLike
 from echosweep.diffusion.guidance import (
     WEIGHTINGS,
@@ -71,7 +71,7 @@ def _by_discriminator(config: SampleConfig, denoiser: Denoiser, device: str) -> 
     _check_shape(config, (facts["guides"]["preparation"]["channels"], height, width), denoiser)
     interval = _interval(config, published_interval())
     weigh = _weights(config, interval, Measured(facts["accuracy"], facts["best_weight"]))
-    w1, w2 = _or(config.w1, 1.0), _or(config.w2, 0.0)
+    w1, w2 = guidance_weights(config.w1, config.w2, discriminator=True)
     # A gradient keeps every layer: of half as many images it takes no more memory than D does.
     evaluate = fixed_batches(value_and_gradient(log_ratio), chunk(device) // 2)
 
@@ -105,7 +105,8 @@ def _by_weaker_model(config: SampleConfig, denoiser: Denoiser, device: str) -> G
             "by a discriminator: leave them out, or guide with what `echosweep discriminate` made"
         )
     interval = _interval(config, (denoiser.sigma_min, denoiser.sigma_max))
-    weigh, w1 = _weights(config, interval, Measured()), _or(config.w1, 1.0)
+    weigh = _weights(config, interval, Measured())
+    w1, w2 = guidance_weights(config.w1, config.w2, discriminator=False)
     fixed = FixedBatch(weak, chunk(device))
 
     def guided(plain: DenoiserLike, w: float) -> DenoiserLike:
@@ -114,7 +115,7 @@ def _by_weaker_model(config: SampleConfig, denoiser: Denoiser, device: str) -> G
         inside = autoguidance(plain, fixed, weigh(w))
         return Interval(plain, inside, *interval)
 
-    return lambda plain: BatchDenoisers(guided(plain, w1), guided(plain, _or(config.w2, w1)))
+    return lambda plain: BatchDenoisers(guided(plain, w1), guided(plain, w2))
 
 
 def _or(value: float | None, default: float) -> float:

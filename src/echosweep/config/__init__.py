@@ -24,7 +24,7 @@ from echosweep.config.floor import FloorOptions
 from echosweep.config.messages import changes, nearest
 from echosweep.config.phantom import PhantomOptions
 from echosweep.config.prepare import PrepareConfig, PrepareOptions
-from echosweep.config.sample import SampleConfig, SampleOptions
+from echosweep.config.sample import SampleConfig, SampleOptions, guidance_weights
 from echosweep.config.shift import ShiftOptions
 from echosweep.config.study import StudyOptions
 from echosweep.config.train import TrainConfig, TrainOptions
@@ -59,6 +59,7 @@ __all__ = [
     "UtilityOptions",
     "changes",
     "check_choice",
+    "guidance_weights",
     "nearest",
     "read_yaml",
     "registered",

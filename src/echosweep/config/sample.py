@@ -18,6 +18,18 @@ from echosweep.config.base import (
 from echosweep.errors import UsageError
 
 
+def guidance_weights(
+    w1: float | None, w2: float | None, discriminator: bool
+) -> tuple[float, float]:
+    """Return the weights on both evaluations of a step, where none is given the usual one.
+
+    The usual w2 is 0 with a discriminator (Kim et al. 2023) and w1 with a weaker model.
+    """
+    first = 1.0 if w1 is None else w1
+    usual = 0.0 if discriminator else first
+    return first, usual if w2 is None else w2
+
+
 class SampleConfig(Config):
     """How images are drawn: equal configs, weights and seeds give equal images."""
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from echosweep import runs
+from echosweep.config import guidance_weights
 from echosweep.reporting.study_records import Record, Study, chosen, of_role, score_name, trials_of
 from echosweep.text import cell
 
@@ -271,8 +272,8 @@ def weights(candidate: Record) -> dict[str, Any]:
     """Return the settings of a candidate's guidance, its defaults filled in."""
     sample = candidate["sample"]
     kind = sample["guidance"]
-    w1 = 1.0 if sample.get("w1") is None else sample["w1"]
-    w2 = (0.0 if kind == "discriminator" else w1) if sample.get("w2") is None else sample["w2"]
+    given = sample.get("w1"), sample.get("w2")
+    w1, w2 = guidance_weights(*given, discriminator=kind == "discriminator")
     own = ("epoch",) if kind == "discriminator" else ("weak",)
     return {
         "w1": w1,

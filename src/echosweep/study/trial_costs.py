@@ -9,7 +9,7 @@ import math
 from typing import Any, NamedTuple
 
 from echosweep import runs
-from echosweep.config import SampleConfig, TrainConfig
+from echosweep.config import SampleConfig, TrainConfig, guidance_weights
 from echosweep.diffusion.samplers import nfe
 from echosweep.errors import EchoSweepError
 from echosweep.sampling import chunk
@@ -195,6 +195,6 @@ def _evaluations(config: SampleConfig) -> float:
     if config.guidance is None:
         return plain
     by = str(config.guidance)
-    w2 = config.w2 if config.w2 is not None else (0.0 if by == "discriminator" else 1.0)
+    _, w2 = guidance_weights(config.w1, config.w2, by == "discriminator")
     once, always = _GUIDED[by]
     return plain * (always if w2 else once)
