@@ -9,12 +9,14 @@ import multiprocessing
 import multiprocessing.util
 import os
 import pwd
+import shutil
 import stat
 import tempfile
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-from echosweep.errors import UsageError
+from echosweep.errors import EchoSweepError, UsageError
+from echosweep.text import size
 
 _SOCKET_PATH = 107  # bytes of a socket's path on Linux (unix(7)), without the last 0
 _BELOW_TEMPORARY = len("/pymp-12345678/listener-12345678")
@@ -156,3 +158,28 @@ def _name() -> str | None:
     with contextlib.suppress(KeyError):
         return next(filter(None, named), None) or pwd.getpwuid(os.getuid()).pw_name
     return None
+
+
+def check_room(
+    folder: Path,
+    needed: float,
+    what: str,
+    fix: str,
+    kind: type[EchoSweepError] = UsageError,
+) -> None:
+    """Raise `kind` where the disk of a folder, made or not, has fewer bytes free than needed.
+
+    Args:
+        folder: Where it is to be written.
+        needed: Bytes.
+        what: What needs them, as "the images need".
+        fix: What to do besides freeing some space.
+        kind: UsageError before the work; EchoSweepError where some of it was done.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise kind(
+            f"{what} {size(needed)} of disk space in {folder}, which has {size(free)} free; free "
+            f"some and run the same command again, or {fix}"
+        )

@@ -77,3 +77,12 @@ def below(folder: Path, name: Any, record: str) -> Path:
     raise EchoSweepError(
         f"{record} names {name!r}, which leads out of {folder}: it was not written by EchoSweep"
     )
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people read it: 820 bytes, 24 kB, 1.5 GB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} TB" if count < 1000 else f"{count:,.0f} TB"

@@ -116,6 +116,6 @@ def _trials(bench: Bench, case: Path, count: int) -> None:
     (case / "many.yaml").write_text(yaml.safe_dump(recipe))
     study(str(case / "many.yaml"), case / "study", data=bench.inputs / "store")
     records = [json.loads(path.read_bytes()) for path in (case / "study" / "stages").iterdir()]
-    done = sum(trial["state"] == "done" for record in records for trial in record["trials"])
+    done = sum(trial["state"] == "complete" for record in records for trial in record["trials"])
     print(f"{done} trials", file=sys.stderr)
     assert done >= count

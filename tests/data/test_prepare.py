@@ -379,7 +379,7 @@ def test_what_cannot_fit_is_refused_before_the_start(tmp_path: Path) -> None:
     videos = free // 1024**2 // 50 + 2
     array = np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.uint8, (videos, 50, 8, 8))
     del array  # sparse: nothing was written
-    with pytest.raises(EchoSweepError, match=r"needs about .* MB more.*MB free"):
+    with pytest.raises(EchoSweepError, match=r"needs about .* of disk space in .* free; free some"):
         prepare(tmp_path / "a.npy", tmp_path / "store", size=1024, every=1, workers=1)
 
 

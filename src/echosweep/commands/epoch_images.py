@@ -5,12 +5,12 @@ never touched; where more images are wanted, those that are there are taken over
 """
 
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from echosweep import places
 from echosweep.build import model_path
 from echosweep.commands.sample import sample
 from echosweep.config import SampleConfig
@@ -137,7 +137,10 @@ def count_drawn(settings: Mapping[str, SampleConfig], drawing: Drawing) -> dict[
         n for n in there if there[n] < drawing.num and not partial_path(drawing.folder / n).exists()
     ]
     shape = image_shape(Preparation.from_json(model["preparation"]))
-    _check_room(drawing.folder, len(new) * drawing.num * math.prod(shape))
+    needed = len(new) * drawing.num * math.prod(shape)
+    places.check_room(
+        drawing.folder, needed, "the images need", "lower --num, or choose fewer --epochs"
+    )
     return there
 
 
@@ -176,16 +179,6 @@ def _check_same(path: Path, source: Mapping[str, Any], task: Mapping[str, Any]) 
 def _short(value: Any) -> str:
     value = value.get("sha256", value) if isinstance(value, dict) else value
     return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else repr(value)
-
-
-def _check_room(folder: Path, needed: int) -> None:
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    if needed > free:
-        raise UsageError(
-            f"{folder}: the images need {needed / 1e6:,.0f} MB and there are {free / 1e6:,.0f}; "
-            "lower --num, choose fewer --epochs, or another --out"
-        )
 
 
 def draw_missing(

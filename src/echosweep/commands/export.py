@@ -12,7 +12,6 @@ so the same call again makes only what is missing, over what a stop left of it.
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from echosweep import __version__, folders, runs
+from echosweep import __version__, folders, places, runs
 from echosweep.config import ExportOptions
 from echosweep.data.store import FrameStore
 from echosweep.errors import UsageError
@@ -149,12 +148,12 @@ def _facts(winner: Winner, num: int) -> dict[str, Any]:
 def _check_room(content: Path, winner: Winner, formats: Sequence[str], num: int) -> None:
     """Raise UsageError if what is still to be written does not fit on the disk."""
     needed = _RESERVE * sum(_bytes(content, winner, formats, num))
-    free = shutil.disk_usage(content).free
-    if needed > free:
-        raise UsageError(
-            f"there is no room for {needed / 1e6:,.0f} MB in {content} ({free / 1e6:,.0f} MB "
-            "are free); free some space, choose another --out, or fewer --formats or --num"
-        )
+    places.check_room(
+        content,
+        needed,
+        "the export needs",
+        "choose another --out, or fewer --formats or --num",
+    )
 
 
 def _bytes(content: Path, winner: Winner, formats: Sequence[str], num: int) -> Iterator[int]:

@@ -8,7 +8,6 @@ video, where patients are unknown) is in two splits; what is listed is in the st
 
 import contextlib
 import math
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -255,12 +254,13 @@ def _check_space(writer: StoreWriter, todo: Sequence[Clip], every: int) -> None:
     mean = writer.count / max(1, len(writer.journal))
     images = sum(known) + mean * (len(todo) - len(known))
     needed = images * math.prod(image_shape(writer.preparation))
-    free = shutil.disk_usage(writer.partial).free
-    if needed > free:
-        raise EchoSweepError(
-            f"{writer.out} needs about {needed / 1e6:,.0f} MB more, its disk has {free / 1e6:,.0f} "
-            "MB free; free some and run this again (it continues), or choose another --out"
-        )
+    places.check_room(
+        writer.partial,
+        needed,
+        f"{writer.out} needs about",
+        "choose another --out",
+        EchoSweepError,
+    )
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ CRC agrees, so torn writes and damaged files are computed again, never used.
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from echosweep import runs
+from echosweep import places, runs
 from echosweep.data.store import FrameStore
 from echosweep.distributed import World, barrier
 from echosweep.errors import UsageError
@@ -65,7 +64,10 @@ def cached_features(
     folder = cache / f"features-{key}"
     _make(folder)
     missing = rows[~_valid(folder, rows, extractor.dims)]
-    _check_room(cache, len(missing) * extractor.dims * 4)
+    needed = len(missing) * extractor.dims * 4
+    places.check_room(
+        cache, needed, "features need", "choose another folder with --cache, or lower --num"
+    )
     done = len(rows) - len(missing)
     progress(done, len(rows))
     blocks = [missing[i : i + _BLOCK] for i in range(0, len(missing), _BLOCK)]
@@ -144,12 +146,3 @@ def _written(
     finally:
         os.close(features)
         os.close(checks)
-
-
-def _check_room(cache: Path, needed: int) -> None:
-    free = shutil.disk_usage(cache).free
-    if needed > free:
-        raise UsageError(
-            f"features need {needed / 1e9:,.1f} GB in {cache}, which has {free / 1e9:,.1f} GB "
-            "free; choose another folder with --cache DIR, or compare fewer images with --num"
-        )

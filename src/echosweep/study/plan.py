@@ -8,7 +8,6 @@ Invariant: nothing is trained, and nothing is written.
 
 import heapq
 import math
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -17,7 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from echosweep import machine
+from echosweep import machine, places
 from echosweep.config import TrainConfig
 from echosweep.data.splits import assign_splits
 from echosweep.data.store import FrameStore, Preparation, image_shape
@@ -32,6 +31,7 @@ from echosweep.study.recipe import Recipe
 from echosweep.study.stages import StageContext
 from echosweep.study.status_table import duration
 from echosweep.study.trial import Trial
+from echosweep.text import size
 
 if TYPE_CHECKING:
     from echosweep.study.timings import Data, Timings
@@ -279,14 +279,12 @@ def check_disk(recipe: Recipe, data: str | Path | None, study: Path) -> None:
     """
     there = sum(path.stat().st_size for path in study.rglob("*") if path.is_file())
     needed = recipe.cost.disk_gb * 1e9 if recipe.cost else _bytes_of_images(recipe, data)
-    place = next(folder for folder in (study, *study.resolve().parents) if folder.exists())
-    free = shutil.disk_usage(place).free
-    if needed - there > free:
-        raise UsageError(
-            f"recipe {recipe.name!r} needs about {needed / 1e9:,.1f} GB, {study} has "
-            f"{there / 1e9:,.1f} GB of them and room for {free / 1e9:,.1f} GB more; free some "
-            "space, choose another --out, or make fewer images: num of select and report"
-        )
+    places.check_room(
+        study,
+        needed - there,
+        f"recipe {recipe.name!r} needs {size(needed)} in all, so another",
+        "choose another --out, or make fewer images: num of select and report",
+    )
 
 
 def _bytes_of_images(recipe: Recipe, data: str | Path | None) -> int:
