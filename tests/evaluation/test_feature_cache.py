@@ -15,7 +15,6 @@ import torch
 
 from echosweep.distributed import World
 from echosweep.errors import EchoSweepError, UsageError
-from echosweep.evaluation import feature_cache
 from echosweep.evaluation.feature_cache import CachedFeatures, cached_features
 from echosweep.evaluation.features import Extractor, Options, Resize, pil_bilinear
 from echosweep.evaluation.random_features import build_random
@@ -203,7 +202,9 @@ def test_a_full_disk_is_said_before_any_work(
 ) -> None:
     usage = namedtuple("usage", "free")(1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(UsageError, match=r"features need .* of disk space in .* 1 kB free; .*--cache"):
+    with pytest.raises(
+        UsageError, match=r"features need .* of disk space in .* 1 kB free; .*--cache"
+    ):
         all_of(store, replace(extractor, network=never), tmp_path)
 
 
