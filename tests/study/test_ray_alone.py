@@ -14,7 +14,7 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'echosweep[
 _SCRIPT = """
 import contextlib, os, stat, sys
 from pathlib import Path
-from echosweep.study.backends import Settings
+from echosweep.study.backends import BackendSettings
 from echosweep.study.backends.ray import Ray
 
 def sockets():
@@ -24,7 +24,7 @@ def sockets():
             if os.environ["RAY_AUTH_TOKEN"].encode() in (process / "environ").read_bytes():
                 yield from (os.readlink(link) for link in (process / "fd").iterdir())
 
-backend = Ray(Settings(gpus=0))
+backend = Ray(BackendSettings(gpus=0))
 print(backend.ray.get(backend.ray.remote(lambda: os.getuid()).remote()) == os.getuid())
 lines = [*Path("/proc/net/tcp").open(), *Path("/proc/net/tcp6").open()]
 rows, ours = [line.split() for line in lines], set(sockets())
