@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pytest
 from cyclopts import App
@@ -58,6 +58,8 @@ def test_every_option_has_a_help_text(kind: type[Config]) -> None:
 class Toy(Config):
     """Options of a command of a test."""
 
+    RENAMED: ClassVar = {"how_many": "amount"}
+
     amount: Annotated[int | None, Field(gt=0), Spelling("-a")] = Field(
         None, description="how many; default: all"
     )
@@ -93,6 +95,7 @@ def test_options_come_from_the_fields_and_from_a_file(
 
     assert call() == Toy()
     assert call("-a", "2", "--no-whole") == Toy(amount=2, whole=False)
+    assert call("--how-many", "4") == Toy(amount=4)
     assert call("--given", "a,b", "--given", "c").given == ("a,b", "c")
     read = call("--config", str(tmp_path / "a.yaml"), "--amount", "5", "--where", "x")
     assert read == Toy(amount=5, names=("p", "q"), where=Path("x"))

@@ -92,6 +92,9 @@ def options_of(config: type[Config]) -> Any:
         text += " [required]" if field.is_required() else ""
         off = "--no-" + flags[0][2:] if field.default is True else ()
         fields[name] = Annotated[kind, Parameter(name=flags, help=text, negative=off)]
+    for old, name in config.RENAMED.items():  # taken still, shown no more
+        flag = "--" + old.replace("_", "-")
+        fields[old] = Annotated[types[name], Parameter(name=flag, show=False, negative=())]
     make: Any = TypedDict
     return make(config.__name__ + "Options", fields, total=False)
 
