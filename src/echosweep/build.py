@@ -112,6 +112,12 @@ def build_extractors(config: FeatureConfig, device: str | None = None) -> list[E
     return [replace(extractor, precision=precision) for extractor in extractors]
 
 
+def build_extractor(config: FeatureConfig, device: str | None = None) -> Extractor:
+    """Return the first extractor of a config, for a command that compares images by one."""
+    first = config.model_copy(update={"features": config.chosen[:1]})
+    return build_extractors(first, device)[0]
+
+
 def load_model(path: str | Path, device: str = "cpu") -> Denoiser:
     """Return the denoiser D(x, sigma) of a run: its averaged weights, in evaluation mode.
 

@@ -273,14 +273,12 @@ def test_a_checkpoint_without_its_json_is_named_and_one_too_many_removed(
 ) -> None:
     out = shutil.copytree(two_states, tmp_path / "run")
     (first, last), oldest = run_folder.states(out), out / "state" / f"{4:012d}"
-    for suffix in (".json", ".safetensors"):
-        shutil.copy(first.with_suffix(suffix), oldest.with_suffix(suffix))
+    copy_state(first, oldest)
     last.with_suffix(".json").unlink()
     train(small_store, out, **BRIEF, **small_network)
     assert f"{last}.safetensors lacks its JSON, so it was removed" in capsys.readouterr().err
     assert run_folder.states(out) == [first, last]
-    for suffix in (".json", ".safetensors"):  # killed before the oldest of three was removed
-        shutil.copy(first.with_suffix(suffix), oldest.with_suffix(suffix))
+    copy_state(first, oldest)  # killed before the oldest of three was removed
     train(small_store, out, **BRIEF, **small_network)
     assert run_folder.states(out) == [first, last]
 
@@ -314,6 +312,11 @@ def test_in_a_folder_that_is_refused_nothing_is_touched(
         train(small_store, tmp_path, **small_network, **BRIEF)
     assert names(tmp_path, "") == [".lock", ".notes.docx.1234567.tmp"]
     assert (tmp_path / ".lock").read_text() == "mine"
+
+
+def copy_state(source: Path, target: Path) -> None:
+    for suffix in (".json", ".safetensors"):
+        shutil.copy(source.with_suffix(suffix), target.with_suffix(suffix))
 
 
 def harm(path: Path, damage: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from echosweep import locks, runs
-from echosweep.build import build_extractors, model_path
+from echosweep.build import build_extractor, model_path
 from echosweep.commands.epoch_images import (
     Drawing,
     Epoch,
@@ -85,17 +85,15 @@ def choose_epoch(
     """
     wanted = ChooseEpochOptions.merge(config, options)
     sampling, seed = wanted.part(SampleConfig), wanted.seed
+    assert wanted.guidance is not None  # the options refuse to be without
     run, folder = Path(model), Path(out)
     with contextlib.ExitStack() as stack:
         with world(wanted.device) as peers:
-            found = find_epochs(wanted.guidance or run, wanted.epochs)
+            found = find_epochs(wanted.guidance, wanted.epochs)
             check_epochs(found, run)
             task = _task(data, run, wanted)
-            by = wanted.model_copy(update={"features": wanted.chosen[:1]})
-            extractor, cache = (
-                build_extractors(by, wanted.device)[0],
-                runs.cache_folder(wanted.cache),
-            )
+            extractor = build_extractor(wanted, wanted.device)
+            cache = runs.cache_folder(wanted.cache)
             drawing = Drawing(run, folder, task.num, seed, wanted.batch, peers)
             settings = settings_of(found, sampling)
             there = count_drawn(settings, drawing)

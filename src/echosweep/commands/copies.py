@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from echosweep import locks, places, runs
-from echosweep.build import build_extractors
+from echosweep.build import build_extractor
 from echosweep.commands.evaluate import with_features
 from echosweep.config import CopiesOptions, FeatureConfig
 from echosweep.data.provenance import (
@@ -66,8 +66,7 @@ def copies(
         places.check_free(drop, "--drop")
     with contextlib.ExitStack() as stack:
         with world(wanted.device) as peers:
-            by = wanted.model_copy(update={"features": wanted.chosen[:1]})
-            extractor = build_extractors(by, wanted.device)[0]
+            extractor = build_extractor(wanted, wanted.device)
             made, real = FrameStore.open(generated), FrameStore.open(train)
             held = FrameStore.open(wanted.holdout) if wanted.holdout else real
             check_order(made, real, "GENERATED TRAIN")

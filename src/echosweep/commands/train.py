@@ -76,12 +76,7 @@ def train(
 
 
 def plan(data: str | Path, *, config: TrainConfig) -> dict[str, Any]:
-    """Return what `train` would do: the settings, the network's size, memory and time here.
-
-    Args:
-        data: Frame store to train on.
-        config: A TrainOptions, or the TrainConfig.
-    """
+    """Return what `train` would do: the settings, the network's size, memory and time here."""
     picked, config = pick_device(TrainOptions.merge(config, {}).device), config.part(TrainConfig)
     store = FrameStore.open(data, verify=False)
     rows = rows_of(store, config)
