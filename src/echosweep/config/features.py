@@ -16,11 +16,13 @@ from echosweep.config.base import (
 )
 from echosweep.errors import UsageError
 
+Features = Annotated[tuple[str, ...] | None, KeyOf("evaluation", "EXTRACTORS")]
+
 
 class FeatureConfig(Config):
     """What images are compared by. Equal configs and weights give features that may be compared."""
 
-    features: Annotated[tuple[str, ...] | None, KeyOf("evaluation", "EXTRACTORS")] = Field(
+    features: Features = Field(
         None,
         description="what images are compared by, several with commas; only inception with 2048 "
         "features gives a FID; default: inception, and dinov2 where its weights are known",

@@ -6,13 +6,17 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from echosweep.config.base import Free, KeyOf, PositiveInt, Repeated
-from echosweep.config.features import FeatureConfig
+from echosweep.config.features import FeatureConfig, Features
 from echosweep.errors import UsageError
 
 
 class StudyOptions(FeatureConfig):
-    """Every option of `echosweep study run`. What features are not given are the recipe's."""
+    """Every option of `echosweep study run`; those of features replace the recipe's."""
 
+    features: Features = Field(
+        None,
+        description="what images are compared by, several with commas; default: the recipe's",
+    )
     data: Path | None = Field(None, description="frame store; not for a recipe that makes its own")
     backend: Annotated[str, KeyOf("study", "BACKENDS"), Free] = Field(
         "local", description="where trials run"
